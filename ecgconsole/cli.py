@@ -1,0 +1,5 @@
+"""Every command: parse, call, map errors to exit codes. No logic."""
+
+
+def main() -> None:
+    raise SystemExit(2)
