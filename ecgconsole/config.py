@@ -245,7 +245,7 @@ def flatten(sections: Mapping[str, Any]) -> dict[str, Any]:
     """``{"build": {"chunk_size": 5}}`` as ``{"build.chunk_size": 5}``."""
     flat: dict[str, Any] = {}
     for section, values in sections.items():
-        if isinstance(values, Mapping):
+        if isinstance(values, Mapping) and values:
             flat.update({f"{section}.{name}": value for name, value in values.items()})
         else:
             flat[section] = values
@@ -365,6 +365,7 @@ def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(data, _Duplicates):
         raise ConfigurationError(f"{path}: a configuration is a JSON object, not {type(data).__name__}")
     problems = [f"{sanitise(key)}: given twice" for key in data.repeated]
+    problems += [f"{sanitise(key)}: write it as a section with a key in it" for key in data if "." in key]
     for section, values in data.items():
         if isinstance(values, _Duplicates):
             problems += [f"{sanitise(section)}.{sanitise(key)}: given twice" for key in values.repeated]
