@@ -20,7 +20,7 @@ from ecgconsole.errors import ConfigurationError
 from ecgconsole.text import sanitise
 
 ENVIRONMENT_PREFIX = "ECGCONSOLE_"
-PATH_KEYS = ("data.waveform_dir", "data.clinical_dir", "data.patient_map", "split.file")
+PATH_KEYS = ("data.waveform_dir", "data.clinical_dir", "data.patient_map", "split.file", "discovery.rhythm_file")
 
 # The brief's flat example: each of its keys, and where its value goes.
 FLAT_KEYS: dict[str, tuple[str, ...]] = {
@@ -187,6 +187,76 @@ class EmbeddingConfig(_Section):
     batch_size: int = _how(1024, "segments encoded at a time", ge=1)
 
 
+class DiscoveryConfig(_Section):
+    """From embeddings to patterns."""
+
+    seed: int = Field(0, ge=0, description="seed of samples, half-splits, k-means starts and bootstraps")
+    segments_per_patient: int = Field(200, ge=1, description="segments of one patient in the balanced sample, at most")
+    max_components: int = Field(32, ge=1, le=1024, description="principal components kept, at most")
+    explained_variance: float = Field(0.95, gt=0, le=1, description="variance that the components kept explain")
+    cluster_counts: tuple[Annotated[int, Field(ge=2, le=500)], ...] = Field(
+        (4, 5, 6, 8, 10, 12, 16, 20, 24), min_length=1, description="numbers of clusters that are compared"
+    )
+    half_splits: int = Field(20, ge=4, description="patient-level half-splits behind the stability of each number")
+    stability_segments_per_patient: int = Field(50, ge=1, description="segments of one patient in a half-split")
+    initialisations: int = Field(4, ge=1, description="k-means starts of a fit; the best is kept")
+    min_patients: int = Field(20, ge=1, description="patients without which a cluster is no pattern")
+    min_effective_patients: float = Field(15.0, ge=1, description="inverse Simpson index a pattern needs")
+    max_patient_share: Fraction = Field(0.2, description="share of the largest patient above which it is no pattern")
+    artefact_quality: Fraction = Field(
+        0.5, description="share of a cluster's segments in the worst tenth by signal quality that makes it artefact"
+    )
+    bootstrap_repetitions: int = Field(200, ge=20, description="patient bootstraps behind each interval of a profile")
+    density_sample: int = Field(4000, ge=50, le=20000, description="segments in the density-based cross-check")
+    neighbour_sample: int = Field(20000, ge=50, le=100000, description="segments in the same-patient neighbour figures")
+    medoids: int = Field(6, ge=1, le=50, description="representative segments listed for each pattern")
+    transition_gap_seconds: float = Field(
+        60.0, gt=0, description="s, segments of one record at most this far apart count as consecutive"
+    )
+    rhythm_file: str | None = Field(
+        None, description="CSV record,start_seconds,end_seconds,rhythm of charted or annotated rhythm; null: none"
+    )
+    batch_size: int = _how(65536, "segments assigned at a time", ge=1)
+    num_workers: int | None = _how(None, "threads; null: one a core", ge=1)
+
+
+class ValidationConfig(_Section):
+    """From patterns to associations with clinical labels, the patient being the unit."""
+
+    seed: int = Field(0, ge=0, description="seed of permutations and draws")
+    exposure_share: float = Field(0.05, gt=0, le=1, description="share of a patient's segments that makes exposure")
+    exposure_segments: int = Field(3, ge=1, description="and at least this many segments")
+    fixed_segments: int = Field(50, ge=1, description="segments drawn of each patient when exposure is repeated")
+    fixed_repetitions: int = Field(20, ge=1, description="draws of a fixed number of segments")
+    false_discovery_rate: float = Field(0.05, gt=0, lt=0.5, description="level of q, of max-T and of replication")
+    permutations: int = Field(2000, ge=100, description="stratified permutations behind max-T")
+    control_permutations: int = Field(200, ge=20, description="repetitions of the negative control")
+    min_patients: int = Field(10, ge=1, description="patients with and without, below which a pair is not tested")
+    age_bands: tuple[float, ...] = Field((50.0, 65.0, 80.0), description="years, borders of the age strata")
+
+
+class StrokeConfig(_Section):
+    """Stroke risk by nested models."""
+
+    seed: int = Field(0, ge=0, description="seed of folds and bootstraps")
+    folds: int = Field(5, ge=2, le=20, description="outer folds, by patient")
+    repetitions: int = Field(10, ge=1, le=100, description="repetitions of the outer folds")
+    inner_folds: int = Field(5, ge=2, le=20, description="folds that choose the penalty, inside each outer fold")
+    penalties: tuple[Positive, ...] = Field(
+        (0.001, 0.01, 0.1, 1.0, 10.0), min_length=1, description="inverse strengths of the ridge (C) that are compared"
+    )
+    min_events: int = Field(20, ge=5, description="events (and non-events) below which nothing is estimated")
+    embedding_components: int = Field(3, ge=0, le=64, description="embedding components in the largest model")
+    bootstrap_repetitions: int = Field(1000, ge=100, description="patient bootstraps behind each interval")
+    calibration_bins: int = Field(10, ge=2, le=50, description="groups of equal size in the calibration curve")
+    thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3),
+        min_length=1,
+        description="risks at which the decision curve is drawn",
+    )
+    subgroup_age: float = Field(65.0, gt=0, description="years, border between the two age subgroups")
+
+
 class JobConfig(_Section):
     """How a run is watched and stopped. Changes no result."""
 
@@ -205,6 +275,9 @@ class Config(_Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()
+    discovery: DiscoveryConfig = DiscoveryConfig()
+    validation: ValidationConfig = ValidationConfig()
+    stroke: StrokeConfig = StrokeConfig()
     job: JobConfig = JobConfig()
 
     def get(self, key: str) -> Any:

@@ -82,6 +82,43 @@ class Workspace:
         return self.embeddings("test")
 
     @property
+    def patterns(self) -> Path:
+        return self.folder / "discovered_patterns.json"
+
+    @property
+    def pattern_model(self) -> Path:
+        """Whitening and centroids of the patterns, plain arrays."""
+        return self.folder / "pattern_model.npz"
+
+    @property
+    def assignments(self) -> Path:
+        """A row a segment: its pattern."""
+        return self.folder / "pattern_assignments.parquet"
+
+    @property
+    def patient_embeddings(self) -> Path:
+        """A row a patient: mean embedding components."""
+        return self.folder / "patient_embeddings.parquet"
+
+    @property
+    def validation(self) -> Path:
+        return self.folder / "validation.json"
+
+    @property
+    def stroke_risk(self) -> Path:
+        return self.folder / "stroke_risk.json"
+
+    @property
+    def stroke_model(self) -> Path:
+        """Coefficients of the fitted risk models, as JSON."""
+        return self.folder / "stroke_model.json"
+
+    @property
+    def stroke_predictions(self) -> Path:
+        """A row a patient, endpoint and model: predictions out of fold and of the final model."""
+        return self.folder / "stroke_predictions.parquet"
+
+    @property
     def runs(self) -> Path:
         return self.folder / "runs"
 
