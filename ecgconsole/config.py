@@ -168,6 +168,10 @@ class TrainingConfig(_Section):
     temperature: Positive = Field(0.1, le=10, description="of NT-Xent")
     weight_views: float = Field(1.0, ge=0, description="weight of NT-Xent between two views of one signal")
     weight_cross: float = Field(1.0, ge=0, description="weight of NT-Xent between ECG and PPG of one window")
+    weight_rhythm: float = Field(1.0, ge=0, description="weight of predicting the stored rhythm columns of a window")
+    positive_within_seconds: float = Field(
+        20.0, ge=0, description="s, a view's positive is a window of its record at most this far away; 0: the same one"
+    )
     cross_shift_seconds: float = Field(0.5, ge=0, le=2, description="s, each signal's own shift in the cross term")
     max_grad_norm: Positive = Field(1.0, description="gradients are clipped to this norm")
     seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
@@ -178,6 +182,9 @@ class TrainingConfig(_Section):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where fast, else fp32")
     world_size: int = Field(1, ge=1, description="processes, one a GPU")
+    memory_gb: float = Field(
+        12.0, gt=0, description="GB of signals held in memory; of more, patients are shuffled in blocks from disk"
+    )
     max_bad_steps: int = Field(20, ge=1, description="steps with a loss that is not finite, in a row, before giving up")
 
 
