@@ -50,9 +50,7 @@ def centred_by_patient(embeddings: NDArray, patient: NDArray) -> NDArray[np.floa
     return (embeddings - (sums / sizes[:, None])[codes]).astype(np.float32)
 
 
-def confounding(
-    embeddings: NDArray, directions: NDArray, labels: NDArray, patient: NDArray, rng: np.random.Generator
-) -> dict[str, Any]:
+def confounding(directions: NDArray, labels: NDArray, patient: NDArray, rng: np.random.Generator) -> dict[str, Any]:
     """Both figures for one view of the segments (raw or patient-centred), with the sample's size."""
     return {
         "segments": len(labels),

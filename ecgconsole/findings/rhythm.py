@@ -1,0 +1,120 @@
+"""Patterns beside the rhythm that people wrote down: which are known, which no chart explains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from ecgconsole.errors import InputError
+from ecgconsole.findings.inputs import SPLITS, Segments
+from ecgconsole.text import sanitise
+
+_COLUMNS = ("record", "start_seconds", "end_seconds", "rhythm")
+_COVERAGE = 0.5
+
+
+def read_intervals(path: Path) -> pd.DataFrame:
+    """Rhythm intervals, columns record, start_seconds, end_seconds, rhythm; others are ignored."""
+    try:
+        table = pd.read_csv(path, dtype={"record": str, "rhythm": str}, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as a CSV of rhythm intervals ({sanitise(error, 200)})") from error
+    missing = [name for name in _COLUMNS if name not in table]
+    if missing:
+        raise InputError(f"{path}: lacks the column {', '.join(missing)}; it needs {', '.join(_COLUMNS)}")
+    for name in ("start_seconds", "end_seconds"):
+        table[name] = pd.to_numeric(table[name], errors="coerce")
+        if table[name].isna().any():
+            line = int(np.argmax(table[name].isna())) + 2
+            raise InputError(f"{path}:{line}: {name} is not a number of seconds")
+    return table[list(_COLUMNS)]
+
+
+def rhythm_of_segments(
+    segments: Segments, intervals: pd.DataFrame, segment_seconds: float
+) -> tuple[NDArray[np.int16], list[str]]:
+    """Code (n,) of the rhythm that covers the most of each segment, at least half of it, and the codes' names.
+
+    -1: none, or unknown. Records match by path or by base name.
+    """
+    names = sorted(intervals["rhythm"].unique())
+    code_of = {name: code for code, name in enumerate(names)}
+    by_record = {str(record): group for record, group in intervals.groupby("record", sort=False)}
+    rhythm = np.full(len(segments), -1, np.int16)
+    order = np.argsort(segments.record, kind="stable")
+    borders = np.searchsorted(segments.record[order], np.arange(len(segments.records) + 1))
+    for code, record in enumerate(segments.records):
+        group = by_record.get(str(record), by_record.get(str(record).rpartition("/")[2]))
+        if group is None:
+            continue
+        rows = order[borders[code] : borders[code + 1]]
+        start = segments.start_seconds[rows]
+        covered = np.zeros((len(rows), len(names)))
+        for first, last, name in zip(group["start_seconds"], group["end_seconds"], group["rhythm"], strict=True):
+            overlap = np.minimum(start + segment_seconds, last) - np.maximum(start, first)
+            covered[:, code_of[name]] += np.maximum(overlap, 0)
+        most = covered.argmax(axis=1)
+        enough = covered[np.arange(len(rows)), most] >= _COVERAGE * segment_seconds
+        rhythm[rows[enough]] = most[enough]
+    return rhythm, names
+
+
+def known_rhythm(
+    pattern: NDArray, patient: NDArray, rhythm: NDArray, training: NDArray, names: list[str], k: int
+) -> list[dict[str, Any]]:
+    """For each pattern, its rhythm by the charts of training patients.
+
+    ``name`` is the majority rhythm of its labelled training segments if that is more than half of
+    them, else ``unexplained by charted rhythm``; None without labels. ``lift`` compares the share
+    with the rhythm's share among all labelled training segments.
+    """
+    known = training & (rhythm >= 0)
+    base = np.bincount(rhythm[known], minlength=len(names)) / max(1, int(known.sum()))
+    found: list[dict[str, Any]] = []
+    for j in range(k):
+        rows = known & (pattern == j)
+        total = int(rows.sum())
+        if not total:
+            found.append({"name": None, "labelled_segments": 0, "labelled_patients": 0, "shares": {}})
+            continue
+        share = np.bincount(rhythm[rows], minlength=len(names)) / total
+        top = int(np.argmax(share))
+        found.append(
+            {
+                "name": names[top] if share[top] > 0.5 else "unexplained by charted rhythm",
+                "nearest": names[top],
+                "share": float(share[top]),
+                "lift": float(share[top] / base[top]),
+                "labelled_segments": total,
+                "labelled_patients": len(np.unique(patient[rows])),
+                "shares": {name: float(s) for name, s in zip(names, share, strict=True) if s > 0},
+            }
+        )
+    return found
+
+
+def agreement(
+    pattern: NDArray, rhythm: NDArray, segments: Segments, found: list[dict[str, Any]], names: list[str]
+) -> dict[str, Any]:
+    """Patterns named on training people against the rhythm of each split's people: ARI, NMI, share right."""
+    code_of_name = {name: code for code, name in enumerate(names)}
+    named = np.array([code_of_name.get(str(f["name"]), -1) for f in found])[pattern]
+    result: dict[str, Any] = {}
+    for split in SPLITS:
+        rows = segments.in_split(split) & (rhythm >= 0)
+        if not rows.any():
+            result[split] = None
+            continue
+        result[split] = {
+            "segments": int(rows.sum()),
+            "patients": len(np.unique(segments.patient[rows])),
+            "ari": float(adjusted_rand_score(rhythm[rows], named[rows])),
+            "nmi": float(normalized_mutual_info_score(rhythm[rows], named[rows])),
+            "share_right": float(np.mean(rhythm[rows] == named[rows])),
+        }
+    return result
