@@ -177,7 +177,13 @@ def is_numerics_name(record: str) -> bool:
 
 def is_safe_name(name: str) -> bool:
     """A bare relative file name: no folder, no drive, no address, no ``..``, no control character."""
-    return bool(name) and name not in (".", "..") and ".." not in name and name.isprintable() and not set(name) & set("/\\:")
+    return (
+        bool(name)
+        and name not in (".", "..")
+        and ".." not in name
+        and name.isprintable()
+        and not set(name) & set("/\\:")
+    )
 
 
 def channel_rate_hz(segment: SegmentHeader, signal: SignalSpec) -> float:
@@ -307,9 +313,7 @@ def _signal(line: str) -> SignalSpec:
     )
 
 
-def _segment(
-    folder: Path, record: str, name: str, start: int, first: _RecordLine, lines: list[str]
-) -> SegmentHeader:
+def _segment(folder: Path, record: str, name: str, start: int, first: _RecordLine, lines: list[str]) -> SegmentHeader:
     """A single-segment header. Raises ``_Bad`` for what cannot be understood; files are not looked at."""
     if len(lines) - 1 < first.signals:
         detail = f"{first.signals} signals declared, {len(lines) - 1} signal lines"

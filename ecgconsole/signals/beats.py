@@ -1,0 +1,228 @@
+"""R peaks and pulses, vectorised over rows of contiguous samples.
+
+QRS complexes: the magnitude of the ECG's convolution with one complex Morlet wavelet (13 Hz, 35 ms)
+has one bump a complex, whatever the polarity, wide complexes included. Pulses: bumps of the smoothed
+upslope of the PPG. Both then meet the same rules, vectorised over all candidates of all rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+
+Float32 = NDArray[np.float32]
+Indices = NDArray[np.int64]
+
+MORLET_HZ = 13.0
+MORLET_SIGMA_S = 0.035
+UPSLOPE_SIGMA_S = 0.045
+# Bumps are sampled at least this often; a parabola through the maximum gives the time between samples.
+_BUMP_RATE_HZ = 60.0
+
+
+@dataclass(frozen=True)
+class BeatRules:
+    """How bumps become beats. Heights are relative to the running median of accepted heights."""
+
+    suppression_s: float
+    threshold: float
+    echo_s: float
+    echo_threshold: float
+    back_rr: float
+    back_threshold: float
+
+
+# T waves follow within 0.36 s and are lower; a long pause is searched again with a lower threshold.
+R_PEAKS = BeatRules(0.24, 0.35, 0.36, 0.6, 1.6, 0.18)
+# The dicrotic wave follows within 0.45 s and is lower.
+PULSES = BeatRules(0.28, 0.35, 0.45, 0.55, 1.7, 0.2)
+
+
+@dataclass(frozen=True)
+class Beats:
+    """Beats of rows, sorted by row and time: ``row`` (b,), ``time_s`` (b,) from the row's first sample, ``height`` (b,)."""
+
+    row: Indices
+    time_s: NDArray[np.float64]
+    height: Float32
+
+
+def r_peaks(spectrum: NDArray[np.complex64], n: int, sampling_rate_hz: float) -> Beats:
+    """R peaks of rows from their ``rfft`` (r, n // 2 + 1)."""
+    bumps, rate_hz = qrs_bumps(spectrum, n, sampling_rate_hz)
+    return find_beats(bumps, rate_hz, R_PEAKS)
+
+
+def pulses(spectrum: NDArray[np.complex64], n: int, sampling_rate_hz: float) -> Beats:
+    """Pulses of rows (time of the steepest upslope) from their ``rfft`` (r, n // 2 + 1)."""
+    bumps, rate_hz = upslope_bumps(spectrum, n, sampling_rate_hz)
+    return find_beats(bumps, rate_hz, PULSES)
+
+
+def qrs_bumps(spectrum: NDArray[np.complex64], n: int, sampling_rate_hz: float) -> tuple[Float32, float]:
+    """Magnitude of the Morlet transform (r, m), and its rate in Hz."""
+    m = _decimated(n, sampling_rate_hz)
+    response = _morlet(n, m, sampling_rate_hz)
+    k = len(response)
+    bins = np.zeros((len(spectrum), m), np.complex64)
+    np.multiply(spectrum[:, :k], response, out=bins[:, :k])
+    return np.abs(fft.ifft(bins, axis=1, overwrite_x=True)), sampling_rate_hz * m / n
+
+
+def upslope_bumps(spectrum: NDArray[np.complex64], n: int, sampling_rate_hz: float) -> tuple[Float32, float]:
+    """Positive part of the derivative of the smoothed signal (r, m), per second, and its rate in Hz."""
+    m = _decimated(n, sampling_rate_hz)
+    response = _upslope(n, m, sampling_rate_hz)
+    slope = fft.irfft(spectrum[:, : len(response)] * response, m, axis=1, overwrite_x=True)
+    return np.maximum(slope, 0, out=slope), sampling_rate_hz * m / n
+
+
+def find_beats(bumps: Float32, rate_hz: float, rules: BeatRules) -> Beats:
+    """Beats among the maxima of ``bumps`` (r, m)."""
+    row, position, height = _maxima(bumps, round(rules.suppression_s * rate_hz))
+    time_s = position / rate_hz
+    reference = _first_reference(bumps, rate_hz, row, position)
+    accepted = height > rules.threshold * reference
+    for _ in range(2):
+        reference = _running_median(row, height, accepted)
+        accepted = height > rules.threshold * reference
+        accepted &= ~_echoes(row, time_s, height, accepted, rules)
+    accepted |= _found_back(row, time_s, height, accepted, reference, rules)
+    return Beats(row[accepted], time_s[accepted], height[accepted])
+
+
+def _decimated(n: int, sampling_rate_hz: float) -> int:
+    """Length of a row of bumps: n over the largest divisor of n that keeps their rate above the minimum."""
+    for divisor in range(max(1, int(sampling_rate_hz / _BUMP_RATE_HZ)), 0, -1):
+        if n % divisor == 0:
+            return n // divisor
+    return n
+
+
+@lru_cache(maxsize=16)
+def _morlet(n: int, m: int, sampling_rate_hz: float) -> Float32:
+    """Gaussian on positive frequencies alone: the inverse transform is the complex Morlet transform."""
+    frequency_hz = np.arange(min(m, n // 2 + 1)) * sampling_rate_hz / n
+    response = np.exp(-2 * (np.pi * MORLET_SIGMA_S * (frequency_hz - MORLET_HZ)) ** 2)
+    response[0] = 0
+    # 2: a real signal has half of its amplitude at negative frequencies. m / n: shorter inverse transform.
+    return (2 * m / n * response).astype(np.float32)
+
+
+@lru_cache(maxsize=16)
+def _upslope(n: int, m: int, sampling_rate_hz: float) -> NDArray[np.complex64]:
+    frequency_hz = np.arange(m // 2 + 1) * sampling_rate_hz / n
+    smooth = np.exp(-2 * (np.pi * UPSLOPE_SIGMA_S * frequency_hz) ** 2)
+    # Respiration and wander below 0.4 Hz.
+    smooth *= frequency_hz**4 / (frequency_hz**4 + 0.4**4)
+    return (m / n * 2j * np.pi * frequency_hz * smooth).astype(np.complex64)
+
+
+def _maxima(bumps: Float32, reach: int) -> tuple[Indices, NDArray[np.float64], Float32]:
+    """Row, position (fraction of samples) and height of maxima without a higher one within ``reach`` samples."""
+    inner = bumps[:, 1:-1]
+    row, column = np.nonzero((inner > bumps[:, :-2]) & (inner >= bumps[:, 2:]))
+    column += 1
+    height = bumps[row, column]
+    while len(row) > 1:
+        near = (row[1:] == row[:-1]) & (column[1:] - column[:-1] <= reach)
+        falls = height[1:] <= height[:-1]
+        below_last = np.concatenate([[False], near & falls])
+        below_next = np.concatenate([near & ~falls, [False]])
+        # Only the highest of its neighbourhood silences others: one silenced here silences nobody.
+        top = ~(below_last | below_next)
+        drop = below_next & np.concatenate([top[1:], [False]])
+        drop |= below_last & np.concatenate([[False], top[:-1]])
+        if not drop.any():
+            break
+        row, column, height = row[~drop], column[~drop], height[~drop]
+    before, after = bumps[row, column - 1], bumps[row, column + 1]
+    bend = before - 2 * height + after
+    offset = np.divide(0.5 * (before - after), bend, out=np.zeros_like(bend), where=bend < 0)
+    return row, column + offset.astype(np.float64), height
+
+
+def _first_reference(bumps: Float32, rate_hz: float, row: Indices, position: NDArray[np.float64]) -> Float32:
+    """Before any beat is known: running median over 9 of the highest bump in each 2 s."""
+    size = max(1, round(2 * rate_hz))
+    bins = max(1, bumps.shape[1] // size)
+    highest = bumps[:, : bins * size].reshape(len(bumps), bins, -1).max(axis=2)
+    reference = ndimage.median_filter(highest, size=(1, 9), mode="nearest")
+    return reference[row, np.minimum(position.astype(np.int64) // size, bins - 1)]
+
+
+def _running_median(row: Indices, height: Float32, accepted: NDArray[np.bool_], size: int = 17) -> Float32:
+    """At each candidate, the median height of the ``size`` accepted beats around it, in its row."""
+    if not len(row):
+        return height
+    rows = row[-1] + 1
+    counts = np.bincount(row[accepted], minlength=rows)
+    start = np.concatenate([[0], np.cumsum(counts)])
+    heights = height[accepted]
+    result = np.zeros_like(height)
+    if not len(heights):
+        return result
+    index = np.minimum(start[:-1, None] + np.arange(max(1, counts.max())), np.maximum(start[1:, None] - 1, 0))
+    index = np.minimum(index, len(heights) - 1)
+    medians = ndimage.median_filter(heights[index], size=(1, size), mode="nearest")
+    rank = np.cumsum(accepted) - accepted - start[row]
+    rank = np.clip(rank, 0, np.maximum(counts[row] - 1, 0))
+    known = counts[row] > 0
+    result[known] = medians[row[known], rank[known]]
+    return result
+
+
+def _echoes(
+    row: Indices, time_s: NDArray[np.float64], height: Float32, accepted: NDArray[np.bool_], rules: BeatRules
+) -> NDArray[np.bool_]:
+    """Accepted beats that follow another closely and are much lower: T waves, dicrotic waves."""
+    echo = np.zeros(len(row), bool)
+    index = np.flatnonzero(accepted)
+    if len(index) > 1:
+        first, second = index[:-1], index[1:]
+        close = (row[first] == row[second]) & (time_s[second] - time_s[first] < rules.echo_s)
+        echo[second[close & (height[second] < rules.echo_threshold * height[first])]] = True
+    return echo
+
+
+def _found_back(
+    row: Indices,
+    time_s: NDArray[np.float64],
+    height: Float32,
+    accepted: NDArray[np.bool_],
+    reference: Float32,
+    rules: BeatRules,
+) -> NDArray[np.bool_]:
+    """The highest refused candidate of each long gap between accepted beats."""
+    found = np.zeros(len(row), bool)
+    index = np.flatnonzero(accepted)
+    if len(index) < 3:
+        return found
+    rr_s = np.diff(time_s[index])
+    rr_s[row[index[1:]] != row[index[:-1]]] = np.nan
+    typical_s = _running_median(row[index[1:]], _filled(rr_s).astype(np.float32), np.isfinite(rr_s), 9)
+    gap = rr_s > rules.back_rr * typical_s
+    # Each refused candidate: the gap it lies in, numbered by the beat before it.
+    before = np.cumsum(accepted) - 1
+    open_to = (before >= 0) & (before < len(index) - 1) & ~accepted
+    candidates = np.flatnonzero(open_to)
+    candidates = candidates[gap[before[candidates]]]
+    inside = before[candidates]
+    left_s, right_s = time_s[candidates] - time_s[index[inside]], time_s[index[inside + 1]] - time_s[candidates]
+    keep = (height[candidates] > rules.back_threshold * reference[candidates]) & (
+        np.minimum(left_s, right_s) > rules.echo_s
+    )
+    candidates, inside = candidates[keep], inside[keep]
+    if len(candidates):
+        order = np.lexsort((-height[candidates], inside))
+        first = np.concatenate([[True], np.diff(inside[order]) > 0])
+        found[candidates[order][first]] = True
+    return found
+
+
+def _filled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isfinite(values), values, 0.0)

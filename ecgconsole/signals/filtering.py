@@ -1,0 +1,107 @@
+"""Linear filters of contiguous spans: polyphase resampling, and zero-phase band-pass by FFT.
+
+Spans are filtered, not windows: a window cut first would ring at both of its ends. A span is cut into
+rows of fixed length with context on both sides, longer than the filters ring, so that memory is
+bounded and a row's result does not depend on what else is computed.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, signal
+
+BUTTERWORTH_ORDER = 3
+# Half-length of the anti-alias filter in periods of the lower rate, and its Kaiser window: as scipy's resample_poly.
+_RESAMPLING_HALF_PERIODS = 10
+_KAISER_BETA = 5.0
+
+Float32 = NDArray[np.float32]
+
+
+@lru_cache(maxsize=16)
+def band_pass_response(n: int, sampling_rate_hz: float, band_hz: tuple[float, float]) -> Float32:
+    """Magnitude (n // 2 + 1,) at the bins of ``rfft(n)``: a Butterworth run forwards and backwards.
+
+    Its square: the response of ``scipy.signal.sosfiltfilt`` with the same sections.
+    """
+    sections = signal.butter(BUTTERWORTH_ORDER, band_hz, "bandpass", fs=sampling_rate_hz, output="sos")
+    _, response = signal.sosfreqz(sections, np.fft.rfftfreq(n, 1 / sampling_rate_hz), fs=sampling_rate_hz)
+    magnitude = (np.abs(response) ** 2).astype(np.float32)
+    magnitude.flags.writeable = False
+    return magnitude
+
+
+def context_seconds(band_hz: tuple[float, float]) -> float:
+    """How long the band-pass rings after a step, to below 1e-5 of it.
+
+    The slowest pole of a third-order Butterworth decays by exp(-pi f t) at its lower edge f.
+    """
+    return -np.log(1e-5) / (np.pi * min(band_hz))
+
+
+def spectrum(rows: Float32) -> NDArray[np.complex64]:
+    """``rfft`` (r, n // 2 + 1) of rows (r, n), whose means are removed first: float32 has 24 bits."""
+    centred = rows - rows.mean(axis=1, dtype=np.float64, keepdims=True).astype(np.float32)
+    return fft.rfft(centred, axis=1, overwrite_x=True)
+
+
+def apply_response(rows_spectrum: NDArray[np.complex64], response: NDArray[np.floating], n: int) -> Float32:
+    """Rows (r, n) of a spectrum under a real response."""
+    return fft.irfft(rows_spectrum * response, n, axis=1, overwrite_x=True)
+
+
+def mirrored(samples: Float32, start: int, stop: int) -> Float32:
+    """``samples[start:stop]`` where both may lie outside: reflected about the first and last sample.
+
+    As ``scipy.signal.sosfiltfilt(padtype="even")`` pads, continued as often as needed.
+    """
+    n = len(samples)
+    if start >= 0 and stop <= n:
+        return samples[start:stop]
+    if n == 1:
+        return np.repeat(samples, stop - start)
+    index = np.arange(start, stop) % (2 * n - 2)
+    return samples[np.minimum(index, 2 * n - 2 - index)]
+
+
+def rate_ratio(rate_in_hz: float, rate_out_hz: float) -> Fraction:
+    """``rate_out / rate_in`` as the shortest fraction that decimals of both allow."""
+    ratio = Fraction(str(rate_out_hz)) / Fraction(str(rate_in_hz))
+    return ratio if ratio.denominator <= 10**6 else ratio.limit_denominator(10**6)
+
+
+def resample(samples: Float32, start: int, ratio: Fraction) -> tuple[Float32, int]:
+    """A span on the output clock: ``(resampled, index of its first sample)``.
+
+    Input sample i lies at time i, output sample j at time j / ``ratio``, both counted from the
+    record's first sample; ``start`` is the index of ``samples[0]``. Outputs cover the times
+    ``start <= t < start + n``. Polyphase filter as ``scipy.signal.resample_poly``, ends mirrored.
+    """
+    if ratio == 1:
+        return samples, start
+    up, down = ratio.numerator, ratio.denominator
+    first = -(-start * up // down)
+    stop = -(-(start + len(samples)) * up // down)
+    taps = _anti_alias(up, down)
+    reach = len(taps) // 2 // up + 1
+    # Begin at a multiple of `down`, where input and output clocks coincide.
+    begin = (start - reach) // down * down
+    padded = mirrored(samples, begin - start, len(samples) + reach)
+    offset = len(taps) // 2
+    # upfirdn's output m is centred on begin * up / down + (m * down - offset) / down.
+    lead = -offset % down
+    filtered = signal.upfirdn(np.concatenate([np.zeros(lead, np.float32), taps]), padded, up, down)
+    shift = (offset + lead) // down
+    from_first = first - begin * up // down + shift
+    return filtered[from_first : from_first + stop - first].astype(np.float32, copy=False), first
+
+
+@lru_cache(maxsize=16)
+def _anti_alias(up: int, down: int) -> Float32:
+    half = _RESAMPLING_HALF_PERIODS * max(up, down)
+    taps = up * signal.firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", _KAISER_BETA))
+    return taps.astype(np.float32)

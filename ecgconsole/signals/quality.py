@@ -1,0 +1,187 @@
+"""Quality of windows, vectorised over windows: the columns, and what is rejected.
+
+Nothing here looks at beats: an index of rhythm would reject the arrhythmias that the dataset is for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from ecgconsole.signals.reasons import Reason
+from ecgconsole.signals.rhythm import Column
+
+Float32 = NDArray[np.float32]
+
+MAXIMUM_MISSING_RUN_S = 0.2
+MAXIMUM_MISSING_SHARE = 0.05
+FLAT_RUN_S = 1.0
+MAXIMUM_FLAT_SHARE = 0.5
+CLIPPED_RUN_SAMPLES = 3
+MAXIMUM_CLIPPED_SHARE = 0.1
+MAXIMUM_ECG_NOISE_SHARE = 0.6
+MAXIMUM_PPG_NOISE_SHARE = 0.5
+MINIMUM_PULSE_SHARE = 0.3
+SILENT_RANGE_MV = 0.15
+
+# Hz. ECG: below the QRS, the QRS, its edges, above. PPG: wander, pulse, harmonics, above.
+_ECG_EDGES_HZ = (0.0, 1.0, 5.0, 15.0, 25.0, 40.0)
+_PPG_EDGES_HZ = (0.0, 0.6, 4.0, 8.0)
+
+_LI = "Li, Mark and Clifford, Physiol. Meas. 29:15 (2008)"
+_ELGENDI = "Elgendi, Bioengineering 3:21 (2016)"
+
+_SHARED = (
+    ("missing_share", "share of the samples that were missing and interpolated", "-"),
+    ("flat_share", "share of the samples in constant runs of 1 s or longer", "-"),
+    ("clipped_share", "share of the samples in plateaus at the recording's lowest or highest value", "-"),
+    ("baseline_share", "share of the power below 1 Hz (ECG), 0.6 Hz (PPG), before filtering", _LI),
+    ("noise_share", "power above 25 Hz (ECG), 8 Hz (PPG) / power above 1 Hz, 0.6 Hz", _LI),
+)
+_LATER = (
+    ("skewness", "third standardised moment after filtering", _ELGENDI),
+    ("kurtosis", "fourth standardised moment after filtering (3 for a Gaussian)", _LI),
+    (
+        "template_correlation",
+        "mean correlation of the beats with their mean beat",
+        "Orphanidou, IEEE JBHI 19:832 (2015)",
+    ),
+)
+QUALITY_COLUMNS = (
+    *(Column(f"ecg_{name}", "1", text, source) for name, text, source in (*_SHARED, *_LATER)),
+    Column("ecg_qrs_share", "1", "power from 5 to 15 Hz / power from 1 to 40 Hz", _LI),
+    Column("ecg_silent", "1", "1: no more than a noise floor (range below 0.15 mV); asystole, or a poor contact", "-"),
+    Column("ecg_uncalibrated", "1", "1: the header has no gain, millivolts are a guess", "-"),
+    *(Column(f"ppg_{name}", "1", text, source) for name, text, source in (*_SHARED, *_LATER)),
+    Column("ppg_pulse_share", "1", "power from 0.6 to 4 Hz / power above 0.6 Hz", _ELGENDI),
+    Column("ppg_uncalibrated", "1", "1: the header has no gain", "-"),
+)
+
+
+def run_lengths(samples: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Start and length of the runs of equal values. NaN equals nothing."""
+    changes = np.flatnonzero(samples[1:] != samples[:-1]) + 1
+    start = np.concatenate([[0], changes])
+    return start, np.diff(np.concatenate([start, [len(samples)]]))
+
+
+def share_in_runs(
+    mask: NDArray[np.bool_], minimum: int, first: NDArray[np.int64], stop: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Share of each window ``first:stop`` that lies in runs of at least ``minimum`` true values."""
+    if not mask.any():
+        return np.zeros(len(first))
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.view(np.int8), [0]])))
+    start, end = edges[::2], edges[1::2]
+    long = end - start >= minimum
+    steps = np.zeros(len(mask) + 1, np.int32)
+    np.add.at(steps, start[long], 1)
+    np.add.at(steps, end[long], -1)
+    inside = np.concatenate([[0], np.cumsum(np.cumsum(steps)[:-1], dtype=np.int64)])
+    return (inside[stop] - inside[first]) / np.maximum(stop - first, 1)
+
+
+def constant_share(
+    samples: Float32, minimum: int, first: NDArray[np.int64], stop: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Share of each window ``first:stop`` in runs of at least ``minimum`` equal samples."""
+    start, length = run_lengths(samples)
+    long = length >= minimum
+    mask = np.zeros(len(samples), bool)
+    for a, n in zip(start[long].tolist(), length[long].tolist(), strict=True):
+        mask[a : a + n] = True
+    return share_in_runs(mask, minimum, first, stop)
+
+
+def ecg_spectrum(windows: Float32, sampling_rate_hz: float) -> dict[str, Float32]:
+    """Shares of power of unfiltered windows (w, t)."""
+    below, low, qrs, edge, high, above = band_powers(windows, sampling_rate_hz, _ECG_EDGES_HZ).T
+    wanted = low + qrs + edge + high
+    return {
+        "ecg_baseline_share": _ratio(below, below + wanted + above),
+        "ecg_noise_share": _ratio(high + above, wanted + above),
+        "ecg_qrs_share": _ratio(qrs, wanted),
+    }
+
+
+def ppg_spectrum(windows: Float32, sampling_rate_hz: float) -> dict[str, Float32]:
+    """Shares of power of unfiltered windows (w, t)."""
+    below, pulse, harmonics, above = band_powers(windows, sampling_rate_hz, _PPG_EDGES_HZ).T
+    return {
+        "ppg_baseline_share": _ratio(below, below + pulse + harmonics + above),
+        "ppg_noise_share": _ratio(above, pulse + harmonics + above),
+        "ppg_pulse_share": _ratio(pulse, pulse + harmonics + above),
+    }
+
+
+def band_powers(windows: Float32, sampling_rate_hz: float, edges_hz: tuple[float, ...]) -> NDArray[np.float64]:
+    """Power (w, bands) of Hann-tapered windows (w, t); the last band ends at half of the sampling rate."""
+    n = windows.shape[1]
+    taper = np.hanning(n).astype(np.float32)
+    bins = fft.rfft((windows - windows.mean(axis=1, keepdims=True)) * taper, axis=1, overwrite_x=True)
+    power = bins.real**2 + bins.imag**2
+    power[:, 0] = 0
+    edges = np.minimum(np.ceil(np.array(edges_hz) * n / sampling_rate_hz).astype(np.int64), power.shape[1] - 1)
+    return np.add.reduceat(power, edges, axis=1).astype(np.float64)
+
+
+def moments(filtered: Float32, prefix: str) -> tuple[dict[str, Float32], Float32]:
+    """Skewness and kurtosis of filtered windows (w, t), and their standard deviation (w,)."""
+    centred = filtered - filtered.mean(axis=1, keepdims=True)
+    squared = centred * centred
+    second = squared.mean(axis=1)
+    third = np.einsum("wt,wt->w", squared, centred) / filtered.shape[1]
+    fourth = np.einsum("wt,wt->w", squared, squared) / filtered.shape[1]
+    sd = np.sqrt(second)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        columns = {f"{prefix}_skewness": third / (second * sd), f"{prefix}_kurtosis": fourth / (second * second)}
+    return columns, sd
+
+
+def ecg_reasons(columns: dict[str, Float32]) -> NDArray[np.uint8]:
+    """Why each window's ECG is not usable, 0 where it is."""
+    return _first_reason(
+        (columns["ecg_missing_share"] > MAXIMUM_MISSING_SHARE, Reason.MISSING_SAMPLES),
+        (columns["ecg_flat_share"] >= MAXIMUM_FLAT_SHARE, Reason.DISCONNECTED),
+        (columns["ecg_clipped_share"] >= MAXIMUM_CLIPPED_SHARE, Reason.CLIPPING),
+        (columns["ecg_noise_share"] > MAXIMUM_ECG_NOISE_SHARE, Reason.NOISE),
+    )
+
+
+def ppg_reasons(columns: dict[str, Float32]) -> NDArray[np.uint8]:
+    """Why each window's PPG is not present, 0 where it is."""
+    return _first_reason(
+        (columns["ppg_missing_share"] > MAXIMUM_MISSING_SHARE, Reason.MISSING_SAMPLES),
+        (columns["ppg_flat_share"] >= MAXIMUM_FLAT_SHARE, Reason.DISCONNECTED),
+        (columns["ppg_clipped_share"] >= MAXIMUM_CLIPPED_SHARE, Reason.CLIPPING),
+        (columns["ppg_noise_share"] > MAXIMUM_PPG_NOISE_SHARE, Reason.NOISE),
+        (~(columns["ppg_pulse_share"] >= MINIMUM_PULSE_SHARE), Reason.NO_PULSE),
+    )
+
+
+def window_reasons(require: str, ecg: NDArray[np.uint8], ppg: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Why each window is rejected, 0 where kept, from its signals' reasons and ``data.require``.
+
+    A PPG that is recorded but has no pulse may be asystole or shock: the window stays for its ECG.
+    """
+    if require == "ecg":
+        return ecg.copy()
+    if require == "ppg":
+        return ppg.copy()
+    if require == "both":
+        return np.where(ecg != Reason.KEPT, ecg, np.where(ppg == Reason.NO_PULSE, Reason.KEPT, ppg)).astype(np.uint8)
+    return np.where((ecg == Reason.KEPT) | (ppg == Reason.KEPT), Reason.KEPT, _more_telling(ecg, ppg)).astype(np.uint8)
+
+
+def _more_telling(ecg: NDArray[np.uint8], ppg: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The ECG's reason, unless it only says that there is no ECG."""
+    return np.where(ecg == Reason.NO_CHANNEL, ppg, ecg)
+
+
+def _first_reason(*tests: tuple[NDArray[np.bool_], Reason]) -> NDArray[np.uint8]:
+    return np.select([t for t, _ in tests], [int(r) for _, r in tests], int(Reason.KEPT)).astype(np.uint8)
+
+
+def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> Float32:
+    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0).astype(np.float32)

@@ -1,0 +1,106 @@
+"""Rhythm of windows from their beats, vectorised over windows. Nothing here decides what is kept."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+
+MINIMUM_BEATS = 3
+IRREGULAR_SHARE = 0.1
+EARLY_SHARE = 0.8
+
+
+class Column(NamedTuple):
+    """A named column of the dataset: unit (``1`` for a share or a count), meaning, and source of the formula."""
+
+    name: str
+    unit: str
+    description: str
+    source: str
+
+
+_TASK_FORCE = "Task Force of the ESC and NASPE, Circulation 93:1043 (1996)"
+
+RHYTHM_COLUMNS = (
+    Column("heart_rate_bpm", "1/min", "60 / mean RR of the beats inside the segment, of every type", _TASK_FORCE),
+    Column("rr_cv", "1", "standard deviation / mean of the RR intervals", "Tateno and Glass, MBEC 39:664 (2001)"),
+    Column("rmssd_ms", "ms", "root mean square of successive RR differences", _TASK_FORCE),
+    Column(
+        "rmssd_normalised", "1", "root mean square of successive RR differences / mean RR", "Dash, ABE 37:1701 (2009)"
+    ),
+    Column("median_rr_s", "s", "median RR interval", "-"),
+    Column("rr_irregular_share", "1", "share of successive RR differences above a tenth of the median RR", "-"),
+    Column("early_beats", "1", "RR intervals below 0.8 of the median RR", "-"),
+    Column("pulse_rate_bpm", "1/min", "60 / mean interval of the PPG pulses inside the segment", "-"),
+    Column("ecg_ppg_agreement", "1", "smaller / larger of the median RR and the median pulse interval", "-"),
+)
+
+
+class Intervals(NamedTuple):
+    """Intervals between successive beats of one window: ``window`` (i,), ``seconds`` (i,), in time order."""
+
+    window: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+
+
+def intervals(window: NDArray[np.int64], time_s: NDArray[np.float64]) -> Intervals:
+    """From beats sorted by window and time."""
+    same = window[1:] == window[:-1]
+    return Intervals(window[1:][same], np.diff(time_s)[same])
+
+
+def rhythm(rr: Intervals, pulse: Intervals, n: int) -> dict[str, Float32]:
+    """The columns of ``RHYTHM_COLUMNS`` for ``n`` windows, NaN where a window has fewer than three beats."""
+    count = np.bincount(rr.window, minlength=n)
+    known = count >= MINIMUM_BEATS - 1
+    mean_s = _mean(rr.window, rr.seconds, n)
+    median_s = _median(rr, n)
+    variance = _mean(rr.window, (rr.seconds - mean_s[rr.window]) ** 2, n)
+    successive = rr.window[1:] == rr.window[:-1]
+    owner = rr.window[1:][successive]
+    change_s = np.diff(rr.seconds)[successive]
+    rms_s = np.sqrt(_mean(owner, change_s**2, n))
+    irregular = np.abs(change_s) > IRREGULAR_SHARE * median_s[owner]
+    early = np.bincount(rr.window[rr.seconds < EARLY_SHARE * median_s[rr.window]], minlength=n)
+
+    pulse_known = np.bincount(pulse.window, minlength=n) >= MINIMUM_BEATS - 1
+    pulse_median_s = _median(pulse, n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        columns = {
+            "heart_rate_bpm": 60 / mean_s,
+            "rr_cv": np.sqrt(variance) / mean_s,
+            "rmssd_ms": 1000 * rms_s,
+            "rmssd_normalised": rms_s / mean_s,
+            "median_rr_s": median_s,
+            "rr_irregular_share": _mean(owner, irregular.astype(np.float64), n),
+            "early_beats": early.astype(np.float64),
+        }
+        pulse_rate_bpm = 60 / _mean(pulse.window, pulse.seconds, n)
+        agreement = np.minimum(median_s, pulse_median_s) / np.maximum(median_s, pulse_median_s)
+    columns = {name: np.where(known, values, np.nan) for name, values in columns.items()}
+    columns["pulse_rate_bpm"] = np.where(pulse_known, pulse_rate_bpm, np.nan)
+    columns["ecg_ppg_agreement"] = np.where(known & pulse_known, agreement, np.nan)
+    return {name: values.astype(np.float32) for name, values in columns.items()}
+
+
+def _mean(window: NDArray[np.int64], values: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """Mean of each window's values, NaN where it has none."""
+    count = np.bincount(window, minlength=n)
+    total = np.bincount(window, values, minlength=n)
+    return np.divide(total, count, out=np.full(n, np.nan), where=count > 0)
+
+
+def _median(of: Intervals, n: int) -> NDArray[np.float64]:
+    """Median of each window's intervals, NaN where it has none."""
+    result = np.full(n, np.nan)
+    count = np.bincount(of.window, minlength=n)
+    have = np.flatnonzero(count)
+    if len(have):
+        ordered = of.seconds[np.lexsort((of.seconds, of.window))]
+        start = (np.cumsum(count) - count)[have]
+        result[have] = (ordered[start + (count[have] - 1) // 2] + ordered[start + count[have] // 2]) / 2
+    return result

@@ -1,0 +1,178 @@
+"""A channel through all segments of a record: where it is recorded, and its samples on the record's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgconsole.signals.headers import Problem, RecordHeader, SegmentHeader
+from ecgconsole.signals.quality import (
+    CLIPPED_RUN_SAMPLES,
+    FLAT_RUN_S,
+    MAXIMUM_MISSING_RUN_S,
+    constant_share,
+    share_in_runs,
+)
+from ecgconsole.signals.reading import SegmentError, SegmentSamples, physical_of
+
+Float32 = NDArray[np.float32]
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Track:
+    """One channel name at one rate. ``parts``: usable segments that hold it, with the channel's number in each."""
+
+    preference: int
+    rate_hz: float
+    samples_per_frame: int
+    parts: tuple[tuple[SegmentHeader, int], ...]
+
+    def spans(self) -> list[Span]:
+        """Stretches of frames recorded without a gap, by headers."""
+        return joined([(s.start_sample, s.start_sample + s.length_samples) for s, _ in self.parts])
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Samples of a track from ``first`` (channel sample on the record's clock) on.
+
+    ``samples`` float32, missing runs up to 0.2 s interpolated; ``spans``: stretches without longer ones,
+    in indices of ``samples``; ``missing`` and ``limited``: which samples were interpolated, which lie at
+    their segment's lowest or highest code (None: none); ``lost``: segments that could not be decoded.
+    """
+
+    first: int
+    samples: Float32
+    spans: list[Span]
+    missing: NDArray[np.bool_] | None
+    limited: NDArray[np.bool_] | None
+    lost: tuple[tuple[SegmentHeader, Problem], ...]
+
+
+def tracks_of(header: RecordHeader, names: tuple[str, ...]) -> list[Track]:
+    """Tracks of the wanted channel names (case ignored), in order of preference."""
+    wanted = {name.casefold(): i for i, name in reversed(list(enumerate(names)))}
+    parts: dict[tuple[int, int], list[tuple[SegmentHeader, int]]] = {}
+    for segment in header.segments:
+        if segment.problem is not None:
+            continue
+        seen: set[int] = set()
+        for channel, signal in enumerate(segment.signals):
+            preference = wanted.get(signal.name.casefold())
+            # A name that appears twice in a segment means its first channel.
+            if preference is not None and preference not in seen and signal.file != "~":
+                seen.add(preference)
+                parts.setdefault((preference, signal.samples_per_frame), []).append((segment, channel))
+    rate_hz = header.sampling_rate_hz
+    return [Track(p, rate_hz * spf, spf, tuple(held)) for (p, spf), held in sorted(parts.items(), key=lambda x: x[0])]
+
+
+def joined(intervals: list[Span]) -> list[Span]:
+    """Sorted intervals, those that touch made one."""
+    result: list[Span] = []
+    for start, stop in intervals:
+        if result and start <= result[-1][1]:
+            result[-1] = (result[-1][0], max(stop, result[-1][1]))
+        elif stop > start:
+            result.append((start, stop))
+    return result
+
+
+def read_piece(track: Track, samples: SegmentSamples, start: int, stop: int) -> Piece:
+    """Channel samples ``start`` to ``stop`` on the record's clock (negative or beyond the end: cut)."""
+    per_frame = track.samples_per_frame
+    start_frame, stop_frame = max(0, start // per_frame), -(-stop // per_frame)
+    parts = [
+        (s, c)
+        for s, c in track.parts
+        if s.start_sample < stop_frame and s.start_sample + s.length_samples > start_frame
+    ]
+    if parts:
+        last = parts[-1][0]
+        stop_frame = min(stop_frame, last.start_sample + last.length_samples)
+    else:
+        stop_frame = start_frame
+    physical = np.full((stop_frame - start_frame) * per_frame, np.nan, np.float32)
+    limited = np.zeros(len(physical), bool)
+    recorded: list[Span] = []
+    lost: list[tuple[SegmentHeader, Problem]] = []
+    for segment, channel in parts:
+        a = max(start_frame - segment.start_sample, 0)
+        b = min(stop_frame - segment.start_sample, segment.length_samples)
+        try:
+            limits = samples.verify(segment, (channel,))[channel]
+            codes = samples.codes(segment, channel, a, b)
+        except SegmentError as error:
+            lost.append((segment, error.problem))
+            continue
+        at = (segment.start_sample + a - start_frame) * per_frame
+        place = slice(at, at + (b - a) * per_frame)
+        physical[place] = physical_of(codes, segment.signals[channel])
+        limited[place] = (codes >= limits.highest) | (codes <= limits.lowest)
+        recorded.append((place.start, place.stop))
+    spans, missing = bridged(physical, joined(recorded), round(MAXIMUM_MISSING_RUN_S * track.rate_hz))
+    if missing is not None:
+        limited &= ~missing
+    return Piece(start_frame * per_frame, physical, spans, missing, limited if limited.any() else None, tuple(lost))
+
+
+def bridged(physical: Float32, recorded: list[Span], longest: int) -> tuple[list[Span], NDArray[np.bool_] | None]:
+    """Interpolates missing runs of up to ``longest`` samples in place; longer ones, and ends, cut the spans."""
+    missing = np.isnan(physical)
+    if not missing.any():
+        return recorded, None
+    spans: list[Span] = []
+    filled = np.zeros(len(physical), bool)
+    for start, stop in recorded:
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], missing[start:stop].view(np.int8), [0]]))) + start
+        begin = start
+        for a, b in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+            if b - a > longest or a == start or b == stop:
+                if a > begin:
+                    spans.append((begin, a))
+                begin = b
+            else:
+                filled[a:b] = True
+        if stop > begin:
+            spans.append((begin, stop))
+    if filled.any():
+        known = np.flatnonzero(~missing)
+        gaps = np.flatnonzero(filled)
+        physical[gaps] = np.interp(gaps, known, physical[known])
+    return spans, filled
+
+
+def window_faults(
+    piece: Piece, rate_hz: float, first: NDArray[np.int64], stop: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
+    """``missing_share``, ``flat_share``, ``clipped_share`` of windows ``first`` to ``stop`` (channel samples)."""
+    a, b = first - piece.first, stop - piece.first
+    if piece.missing is None:
+        missing = np.zeros(len(a))
+    else:
+        missing = share_in_runs(piece.missing, 1, a, b)
+    clipped = np.zeros(len(a))
+    if piece.limited is not None:
+        clipped = share_in_runs(piece.limited, CLIPPED_RUN_SAMPLES, a, b)
+    flat = constant_share(piece.samples, round(FLAT_RUN_S * rate_hz), a, b)
+    return {"missing_share": missing, "flat_share": flat, "clipped_share": clipped}
+
+
+def least_over_parts(
+    track: Track, first: NDArray[np.int64], stop: NDArray[np.int64], value: Callable[[SegmentHeader, int], float]
+) -> NDArray[np.float64]:
+    """The least ``value(segment, channel)`` among the segments that each window of frames touches."""
+    result = np.full(len(first), np.inf)
+    if not len(first):
+        return result
+    low, high = first.min(), stop.max()
+    for segment, channel in track.parts:
+        begin, end = segment.start_sample, segment.start_sample + segment.length_samples
+        if begin < high and end > low:
+            touched = (first < end) & (stop > begin)
+            result[touched] = np.minimum(result[touched], value(segment, channel))
+    return result

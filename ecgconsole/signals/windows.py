@@ -1,0 +1,448 @@
+"""From a record's header to clean windows: choice of channel, spans, filters, quality, rhythm.
+
+Window k covers ``k`` to ``k + 1`` times ``build.segment_seconds`` on the record's clock, which counts
+from its first sample, gaps included. The unit of computation is a row: a block of windows within one
+contiguous span, with context on both sides. Blocks lie at fixed places on the clock, so a window's
+values do not depend on which other windows are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from ecgconsole.config import Config
+from ecgconsole.signals import beats, quality, rhythm
+from ecgconsole.signals.filtering import (
+    apply_response,
+    band_pass_response,
+    context_seconds,
+    mirrored,
+    rate_ratio,
+    resample,
+    spectrum,
+)
+from ecgconsole.signals.headers import Problem, RecordHeader, record_problems
+from ecgconsole.signals.quality import QUALITY_COLUMNS
+from ecgconsole.signals.reading import SegmentSamples
+from ecgconsole.signals.reasons import Reason
+from ecgconsole.signals.rhythm import RHYTHM_COLUMNS
+from ecgconsole.signals.templates import ECG_SPAN_S, PPG_SPAN_S, template_correlation
+from ecgconsole.signals.tracks import Span, Track, least_over_parts, read_piece, tracks_of, window_faults
+
+__all__ = ["QUALITY_COLUMNS", "RHYTHM_COLUMNS", "WindowBatch", "candidate_windows", "extract", "record_problems"]
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+ECG, PPG = 0, 1
+NO_CHANNEL = 255
+BLOCK_SECONDS = 120.0
+BATCH_BLOCKS = 16
+# Beyond a row, so that the ends of what is read never reach into it.
+_MARGIN_SECONDS = 2.0
+_INT16_MAX = 32767
+
+
+@dataclass(frozen=True)
+class WindowBatch:
+    """Windows of one record in time order, rejected ones included (``reason`` not 0).
+
+    ``window``, ``start_sample`` (frames at the record's own rate) int64 (n,); ``start_seconds`` float64
+    (n,), from the record's first sample. ``signal`` float32 (n, 2, T), ECG and PPG, filtered, in the
+    recording's units (mV, NU), zeros where not ``present`` (n, 2). ``quantum`` float32 (n, 2): the
+    step with which ``signal`` may be stored as int16, 0 where not present. ``ecg_channel``,
+    ``ppg_channel`` uint8 (n,): index in ``data.ecg_channels``, ``data.ppg_channels``, 255 for none.
+    ``quality``, ``rhythm``: float32 (n,) for each of ``QUALITY_COLUMNS``, ``RHYTHM_COLUMNS``, NaN where
+    unknown. ``reason`` uint8 (n,); ``signal_reason`` uint8 (n, 2): why each signal is not present.
+    """
+
+    record: str
+    window: Int64
+    start_sample: Int64
+    start_seconds: NDArray[np.float64]
+    signal: Float32
+    quantum: Float32
+    present: Bool
+    ecg_channel: NDArray[np.uint8]
+    ppg_channel: NDArray[np.uint8]
+    quality: dict[str, Float32]
+    rhythm: dict[str, Float32]
+    reason: NDArray[np.uint8]
+    signal_reason: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """Of rows: ``samples`` a window, ``windows`` a block, ``context`` samples on both sides, ``n`` in all."""
+
+    rate_hz: float
+    samples: int
+    windows: int
+    context: int
+    n: int
+
+
+@dataclass
+class _Kind:
+    """The windows of one signal as they fill up, channel after channel."""
+
+    signal: Float32
+    quantum: Float32
+    channel: NDArray[np.uint8]
+    reason: NDArray[np.uint8]
+    columns: dict[str, Float32]
+    beat_window: list[Int64]
+    beat_time_s: list[NDArray[np.float64]]
+
+
+def candidate_windows(header: RecordHeader, config: Config) -> Int64:
+    """Numbers of the windows which, by headers alone, could hold what ``data.require`` asks for, sorted."""
+    ecg = _recorded_windows(header, config.data.ecg_channels, config)
+    ppg = _recorded_windows(header, config.data.ppg_channels, config)
+    match config.data.require:
+        case "ecg":
+            return ecg
+        case "ppg":
+            return ppg
+        case "both":
+            return np.intersect1d(ecg, ppg, assume_unique=True)
+        case _:
+            return np.union1d(ecg, ppg)
+
+
+def extract(
+    root: Path,
+    header: RecordHeader,
+    windows: Int64,
+    config: Config,
+    on_problem: Callable[[Problem], None] | None = None,
+) -> Iterator[WindowBatch]:
+    """Decodes, filters and judges the given windows (sorted, unique), in batches of bounded size.
+
+    Only segments that a window needs are read. ``on_problem`` receives each segment that cannot be
+    decoded, once; its windows get that reason. ``OSError`` says that the disk is at fault, and passes.
+    """
+    geometry = _geometry(
+        config.build.sampling_rate_hz, config.build.segment_seconds, config.build.ecg_band_hz, config.build.ppg_band_hz
+    )
+    samples = SegmentSamples(root, header.path)
+    tracks = (tracks_of(header, config.data.ecg_channels), tracks_of(header, config.data.ppg_channels))
+    told: set[Problem] = set()
+
+    def tell(problem: Problem) -> None:
+        if problem not in told:
+            told.add(problem)
+            if on_problem is not None:
+                on_problem(problem)
+
+    windows = np.asarray(windows, np.int64)
+    blocks = windows // geometry.windows
+    for chosen in _batches(blocks):
+        yield _batch(header, windows[chosen], config, geometry, samples, tracks, tell)
+
+
+def quantum_of(adc_step: NDArray[np.float64], sd: Float32, peak: Float32) -> Float32:
+    """Step to store windows with: an eighth of the ADC step, or 1/2048 of the standard deviation where coarser.
+
+    Coarser still where int16 would overflow, which takes a peak beyond 16 standard deviations.
+    """
+    wanted = np.maximum(adc_step / 8, sd.astype(np.float64) / 2048)
+    # The rounding of float32 must not carry the peak past 32767.
+    return np.maximum(wanted, peak.astype(np.float64) / _INT16_MAX * (1 + 1e-6)).astype(np.float32)
+
+
+def _batches(blocks: Int64) -> Iterator[slice]:
+    """Slices of windows that lie in up to ``BATCH_BLOCKS`` different blocks."""
+    if not len(blocks):
+        return
+    number = np.cumsum(np.concatenate([[0], np.diff(blocks) != 0])) // BATCH_BLOCKS
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(number)) + 1, [len(blocks)]])
+    for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        yield slice(start, stop)
+
+
+def _recorded_windows(header: RecordHeader, names: tuple[str, ...], config: Config) -> Int64:
+    """Windows that one of the named channels covers without a gap, by headers."""
+    ranges = [
+        np.arange(*_windows_inside(span, header.sampling_rate_hz, config.build.segment_seconds), dtype=np.int64)
+        for track in tracks_of(header, names)
+        for span in track.spans()
+    ]
+    return np.unique(np.concatenate(ranges)) if ranges else np.zeros(0, np.int64)
+
+
+def _windows_inside(span: Span, rate_hz: float, segment_seconds: float) -> tuple[int, int]:
+    """First window that lies inside a span of frames, and the one after the last."""
+    per_window = segment_seconds * rate_hz
+    first = int(np.ceil((span[0] - 1e-6) / per_window))
+    return first, max(first, int(np.floor((span[1] + 1e-6) / per_window)))
+
+
+@lru_cache(maxsize=8)
+def _geometry(
+    rate_hz: float, segment_seconds: float, ecg_band_hz: tuple[float, float], ppg_band_hz: tuple[float, float]
+) -> _Geometry:
+    samples = round(rate_hz * segment_seconds)
+    windows = max(1, round(BLOCK_SECONDS / segment_seconds))
+    context = int(np.ceil(rate_hz * max(context_seconds(ecg_band_hz), context_seconds(ppg_band_hz))))
+    n = windows * samples + 2 * context
+    # Even length for equal context, and a multiple of 12 so that bumps can be computed at a lower rate.
+    while n % 2 or (n - windows * samples) % 2 or fft.next_fast_len(n, real=True) != n:
+        n += 1
+    return _Geometry(rate_hz, samples, windows, (n - windows * samples) // 2, n)
+
+
+def _batch(
+    header: RecordHeader,
+    windows: Int64,
+    config: Config,
+    geometry: _Geometry,
+    samples: SegmentSamples,
+    tracks: tuple[list[Track], list[Track]],
+    tell: Callable[[Problem], None],
+) -> WindowBatch:
+    n = len(windows)
+    seconds = config.build.segment_seconds
+    start = np.rint(windows * seconds * header.sampling_rate_hz).astype(np.int64)
+    stop = np.rint((windows + 1) * seconds * header.sampling_rate_hz).astype(np.int64)
+    kinds = []
+    for kind in (ECG, PPG):
+        filled = _empty(kind, n, geometry)
+        for track in tracks[kind]:
+            todo = np.flatnonzero(filled.reason != Reason.KEPT)
+            _fill(filled, kind, track, windows, start, stop, todo, config, geometry, samples, tell)
+        _blame_segments(filled.reason, header, start, stop)
+        kinds.append(filled)
+    ecg, ppg = kinds
+    ecg_beats, ppg_beats = _sorted_beats(ecg), _sorted_beats(ppg)
+    columns = ecg.columns | ppg.columns
+    columns["ecg_template_correlation"] = template_correlation(ecg.signal, *ecg_beats, geometry.rate_hz, ECG_SPAN_S)
+    columns["ppg_template_correlation"] = template_correlation(ppg.signal, *ppg_beats, geometry.rate_hz, PPG_SPAN_S)
+    return WindowBatch(
+        record=header.path,
+        window=windows,
+        start_sample=start,
+        start_seconds=windows * seconds,
+        signal=np.stack([ecg.signal, ppg.signal], axis=1),
+        quantum=np.stack([ecg.quantum, ppg.quantum], axis=1),
+        present=np.stack([ecg.reason == Reason.KEPT, ppg.reason == Reason.KEPT], axis=1),
+        ecg_channel=ecg.channel,
+        ppg_channel=ppg.channel,
+        quality={column.name: columns[column.name] for column in QUALITY_COLUMNS},
+        rhythm=rhythm.rhythm(rhythm.intervals(*ecg_beats), rhythm.intervals(*ppg_beats), n),
+        reason=quality.window_reasons(config.data.require, ecg.reason, ppg.reason),
+        signal_reason=np.stack([ecg.reason, ppg.reason], axis=1),
+    )
+
+
+def _empty(kind: int, n: int, geometry: _Geometry) -> _Kind:
+    prefix = "ecg_" if kind == ECG else "ppg_"
+    return _Kind(
+        signal=np.zeros((n, geometry.samples), np.float32),
+        quantum=np.zeros(n, np.float32),
+        channel=np.full(n, NO_CHANNEL, np.uint8),
+        reason=np.full(n, Reason.NO_CHANNEL, np.uint8),
+        columns={c.name: np.full(n, np.nan, np.float32) for c in QUALITY_COLUMNS if c.name.startswith(prefix)},
+        beat_window=[],
+        beat_time_s=[],
+    )
+
+
+def _fill(
+    filled: _Kind,
+    kind: int,
+    track: Track,
+    windows: Int64,
+    start: Int64,
+    stop: Int64,
+    todo: Int64,
+    config: Config,
+    geometry: _Geometry,
+    samples: SegmentSamples,
+    tell: Callable[[Problem], None],
+) -> None:
+    """Fills those of the windows ``todo`` that this track holds; a later track never overwrites a good one."""
+    touched = np.isfinite(least_over_parts(track, start[todo], stop[todo], lambda segment, channel: 0.0))
+    todo = todo[touched]
+    filled.reason[todo[filled.reason[todo] == Reason.NO_CHANNEL]] = Reason.GAP
+    spans = track.spans()
+    first_frame = windows[todo] * config.build.segment_seconds * (track.rate_hz / track.samples_per_frame)
+    last_frame = (windows[todo] + 1) * config.build.segment_seconds * (track.rate_hz / track.samples_per_frame)
+    span = np.searchsorted([a for a, _ in spans], first_frame + 1e-6, side="right") - 1
+    ends = np.array([b for _, b in spans])
+    todo = todo[(span >= 0) & (last_frame <= ends[np.maximum(span, 0)] + 1e-6)]
+    if not len(todo):
+        return
+    rows = _rows(track, windows[todo], config.build.segment_seconds, geometry, samples)
+    for segment, problem in rows.lost:
+        tell(problem)
+        hit = (start[todo] < segment.start_sample + segment.length_samples) & (stop[todo] > segment.start_sample)
+        _note(filled.reason, todo[hit], problem.reason)
+    found = todo[rows.window]
+    lost = np.setdiff1d(todo, found, assume_unique=True)
+    _note(filled.reason, lost, Reason.MISSING_SAMPLES)
+    if not len(found):
+        return
+    step = least_over_parts(track, start[found], stop[found], lambda s, c: s.signals[c].adc_step)
+    # The least of "has a gain": 0 as soon as one segment has none.
+    calibrated = least_over_parts(track, start[found], stop[found], lambda s, c: float(s.signals[c].gain != 0))
+    result = _judged(kind, rows, 1 - calibrated, config, geometry)
+    good = result.reason == Reason.KEPT
+    _note(filled.reason, found[~good], result.reason[~good])
+    keep = found[good]
+    first_time = np.zeros(len(windows), bool)
+    first_time[found] = filled.channel[found] == NO_CHANNEL
+    filled.reason[keep] = Reason.KEPT
+    filled.signal[keep] = result.filtered[good]
+    filled.quantum[keep] = quantum_of(step[good], result.sd[good], np.abs(result.filtered[good]).max(axis=1))
+    filled.channel[keep] = track.preference
+    # A rejected window shows the columns of its preferred channel.
+    shown = good | first_time[found]
+    for name, values in result.columns.items():
+        filled.columns[name][found[shown]] = values[shown]
+    beat = good[result.beat_window]
+    filled.beat_window.append(found[result.beat_window[beat]])
+    filled.beat_time_s.append(result.beat_time_s[beat])
+
+
+def _note(reason: NDArray[np.uint8], where: Int64, value: NDArray[np.uint8] | Reason) -> None:
+    """Sets the reason where nothing better than "no channel" or "gap" is known yet."""
+    open_to = np.isin(reason[where], (Reason.NO_CHANNEL, Reason.GAP))
+    reason[where[open_to]] = value[open_to] if isinstance(value, np.ndarray) else value
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows (r, n) of contiguous samples at the dataset's rate, and the windows found in them.
+
+    ``window`` indexes the windows that were asked for, in order; each lies in ``row``, place ``slot``.
+    """
+
+    rows: Float32
+    window: Int64
+    row: Int64
+    slot: Int64
+    faults: dict[str, NDArray[np.float64]]
+    lost: list[tuple[object, Problem]]
+
+
+def _rows(track: Track, windows: Int64, segment_seconds: float, geometry: _Geometry, samples: SegmentSamples) -> _Rows:
+    ratio = rate_ratio(track.rate_hz, geometry.rate_hz)
+    size = geometry.windows * geometry.samples
+    first = np.rint(windows * segment_seconds * track.rate_hz).astype(np.int64)
+    stop = np.rint((windows + 1) * segment_seconds * track.rate_hz).astype(np.int64)
+    blocks = windows // geometry.windows
+    margin = geometry.context / geometry.rate_hz + _MARGIN_SECONDS
+    rows: list[Float32] = []
+    placed: list[tuple[Int64, int]] = []
+    faults: list[dict[str, NDArray[np.float64]]] = []
+    lost = []
+    runs = np.concatenate([[0], np.flatnonzero(np.diff(blocks) > 1) + 1, [len(blocks)]])
+    for a, b in zip(runs[:-1].tolist(), runs[1:].tolist(), strict=True):
+        begin_s = blocks[a] * geometry.windows * segment_seconds - margin
+        end_s = (blocks[b - 1] + 1) * geometry.windows * segment_seconds + margin
+        piece = read_piece(track, samples, int(begin_s * track.rate_hz), int(end_s * track.rate_hz))
+        lost += piece.lost
+        members: list[Int64] = []
+        for span in piece.spans:
+            inside = a + np.flatnonzero((first[a:b] >= span[0] + piece.first) & (stop[a:b] <= span[1] + piece.first))
+            if not len(inside):
+                continue
+            resampled, origin = resample(piece.samples[span[0] : span[1]], span[0] + piece.first, ratio)
+            for block in np.unique(blocks[inside]).tolist():
+                start = block * size - geometry.context - origin
+                rows.append(mirrored(resampled, start, start + geometry.n))
+                placed.append((inside[blocks[inside] == block], len(rows) - 1))
+            members.append(inside)
+        if members:
+            found = np.concatenate(members)
+            faults.append(window_faults(piece, track.rate_hz, first[found], stop[found]))
+    window = np.concatenate([w for w, _ in placed]) if placed else np.zeros(0, np.int64)
+    row = np.concatenate([np.full(len(w), r) for w, r in placed]) if placed else np.zeros(0, np.int64)
+    return _Rows(
+        rows=np.stack(rows) if rows else np.zeros((0, geometry.n), np.float32),
+        window=window,
+        row=row,
+        slot=windows[window] % geometry.windows,
+        faults={name: np.concatenate([f[name] for f in faults]) for name in faults[0]} if faults else {},
+        lost=lost,
+    )
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What was found in the windows of some rows; beats sorted by window and time, times from the window's start."""
+
+    filtered: Float32
+    sd: Float32
+    reason: NDArray[np.uint8]
+    columns: dict[str, Float32]
+    beat_window: Int64
+    beat_time_s: NDArray[np.float64]
+
+
+def _judged(kind: int, rows: _Rows, uncalibrated: NDArray[np.float64], config: Config, geometry: _Geometry) -> _Judged:
+    prefix, band_hz = ("ecg", config.build.ecg_band_hz) if kind == ECG else ("ppg", config.build.ppg_band_hz)
+    bins = spectrum(rows.rows)
+    find = beats.r_peaks if kind == ECG else beats.pulses
+    found = find(bins, geometry.n, geometry.rate_hz)
+    response = band_pass_response(geometry.n, geometry.rate_hz, band_hz)
+    filtered = _windows(apply_response(bins, response, geometry.n), rows, geometry)
+    raw = _windows(rows.rows, rows, geometry)
+    columns = {f"{prefix}_{name}": values.astype(np.float32) for name, values in rows.faults.items()}
+    columns[f"{prefix}_uncalibrated"] = uncalibrated.astype(np.float32)
+    if kind == ECG:
+        columns |= quality.ecg_spectrum(raw, geometry.rate_hz)
+        columns["ecg_silent"] = (np.ptp(filtered, axis=1) < quality.SILENT_RANGE_MV).astype(np.float32)
+        reason = quality.ecg_reasons(columns)
+    else:
+        columns |= quality.ppg_spectrum(raw, geometry.rate_hz)
+        reason = quality.ppg_reasons(columns)
+    shape, sd = quality.moments(filtered, prefix)
+    columns |= shape
+    window, time_s = _beats_of_windows(found, rows, geometry)
+    return _Judged(filtered, sd, reason, columns, window, time_s)
+
+
+def _windows(rows: Float32, found: _Rows, geometry: _Geometry) -> Float32:
+    """Windows (w, t) out of rows (r, n)."""
+    size = geometry.windows * geometry.samples
+    inner = rows[:, geometry.context : geometry.context + size]
+    return inner.reshape(len(rows), geometry.windows, geometry.samples)[found.row, found.slot]
+
+
+def _beats_of_windows(found: beats.Beats, rows: _Rows, geometry: _Geometry) -> tuple[Int64, NDArray[np.float64]]:
+    """Beats inside the windows: index of the window, seconds from its start."""
+    seconds = geometry.samples / geometry.rate_hz
+    time_s = found.time_s - geometry.context / geometry.rate_hz
+    slot = np.floor(time_s / seconds).astype(np.int64)
+    inside = (slot >= 0) & (slot < geometry.windows)
+    place = np.full((len(rows.rows), geometry.windows), -1, np.int64)
+    place[rows.row, rows.slot] = np.arange(len(rows.row))
+    window = place[found.row[inside], slot[inside]]
+    return window[window >= 0], (time_s - slot * seconds)[inside][window >= 0]
+
+
+def _sorted_beats(filled: _Kind) -> tuple[Int64, NDArray[np.float64]]:
+    if not filled.beat_window:
+        return np.zeros(0, np.int64), np.zeros(0)
+    window, time_s = np.concatenate(filled.beat_window), np.concatenate(filled.beat_time_s)
+    order = np.lexsort((time_s, window))
+    return window[order], time_s[order]
+
+
+def _blame_segments(reason: NDArray[np.uint8], header: RecordHeader, start: Int64, stop: Int64) -> None:
+    """A window without a channel that touches an unusable segment was lost by that segment."""
+    for segment in header.segments:
+        if segment.problem is not None:
+            end = segment.start_sample + segment.length_samples
+            hit = np.flatnonzero((start < end) & (stop > segment.start_sample))
+            _note(reason, hit, segment.problem.reason)
