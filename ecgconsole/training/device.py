@@ -1,0 +1,40 @@
+"""Which device trains, in which precision, with how many threads."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from ecgconsole.errors import ConfigurationError, MachineError
+from ecgconsole.training.step import Arithmetic
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def arithmetic_of(device: str, precision: str) -> Arithmetic:
+    """Resolves ``auto``: a GPU if there is one, bf16 on a GPU that has it, else fp32.
+
+    Raises ``MachineError`` if a GPU is required and there is none, ``ConfigurationError`` for fp16 without a GPU.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = torch.device(device)
+    if chosen.type == "cuda":
+        n = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (chosen.index or 0) >= n:
+            raise MachineError(
+                f"training.device={device}: {n} GPU(s) usable here (torch {torch.__version__}); "
+                "training.device=auto takes the CPU where there is none"
+            )
+    if precision == "auto":
+        precision = "bf16" if chosen.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    if precision == "fp16" and chosen.type != "cuda":
+        raise ConfigurationError("training.precision=fp16 needs a GPU; on the CPU there are fp32 and bf16")
+    return Arithmetic(chosen, _DTYPES[precision])
+
+
+def use_all_cores() -> None:
+    """As many threads as this process may use cores, unless OMP_NUM_THREADS says otherwise."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

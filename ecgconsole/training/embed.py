@@ -1,0 +1,89 @@
+"""The embedding stage: every segment of a dataset through a checkpoint's encoders, into three ``.npz``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ecgconsole.config import Config
+from ecgconsole.dataset import Dataset
+from ecgconsole.errors import InputError
+from ecgconsole.stage import Reporter, Stop
+from ecgconsole.training.checkpoints import Saved, best_verified, load
+from ecgconsole.training.device import arithmetic_of, use_all_cores
+from ecgconsole.training.encoder import Model, segment_embedding
+from ecgconsole.training.expectations import expectations_of
+from ecgconsole.training.step import Arithmetic
+from ecgconsole.workspace import Workspace, replacing
+
+SPLITS = ("train", "val", "test")
+# The network always sees this many segments at once, so that an embedding has the same bits for any batch size.
+_PIECE = 64
+
+
+def run(
+    config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, checkpoint: Path | None = None
+) -> dict[str, int]:
+    """Embeds all segments and returns ``segments``.
+
+    Architecture and signal expectations come from ``checkpoint`` (default: the best of the folder). Raises
+    ``ConfigurationError`` for a dataset of another rate, length or band, ``InputError`` without a whole checkpoint.
+    """
+    saved = load(Path(checkpoint)) if checkpoint is not None else best_verified(workspace, reporter)
+    if saved is None:
+        raise InputError(f"no whole checkpoint in {workspace.folder}: `ecgconsole train` makes one")
+    arithmetic = arithmetic_of(config.training.device, config.training.precision)
+    use_all_cores()
+    model = model_of(saved).to(arithmetic.device).eval()
+    with Dataset(workspace.dataset) as dataset:
+        saved.expectations.refuse_other(expectations_of(dataset), str(saved.path), str(workspace.dataset))
+        embeddings = np.empty((dataset.n_segments, saved.contents["architecture"]["embedding_dim"]), np.float32)
+        block = max(1, config.embedding.batch_size // _PIECE) * _PIECE
+        for low in range(0, dataset.n_segments, block):
+            stop.wait_while_paused()
+            stop.raise_if_requested(f"nothing of the embeddings; {low} of {dataset.n_segments} segments were done")
+            rows = slice(low, min(low + block, dataset.n_segments))
+            signal = dataset.signal_rows(rows).astype(np.float32) * dataset.scale[rows][:, :, None]
+            embeddings[rows] = embed(model, signal, dataset.present[rows], arithmetic)
+            reporter.progress(rows.stop, dataset.n_segments, "segments")
+        for split in SPLITS:
+            index = np.flatnonzero(np.asarray(dataset.split) == split).astype(np.int64)
+            columns = {
+                "embeddings": embeddings[index],
+                "segment_index": index,
+                "patient_id": np.asarray(dataset.patient_id)[index].astype(np.str_),
+                "record": np.asarray(dataset.column("segment/record"))[index].astype(np.str_),
+                "start_seconds": np.asarray(dataset.column("segment/start_seconds"))[index],
+            }
+            with replacing(workspace.embeddings(split)) as temporary, temporary.open("wb") as file:
+                np.savez(file, allow_pickle=False, **columns)
+        return {"segments": dataset.n_segments}
+
+
+def model_of(saved: Saved) -> Model:
+    """The network of a checkpoint, with its weights."""
+    model = Model(**saved.contents["architecture"])
+    model.load_state_dict(saved.contents["model"])
+    return model
+
+
+@torch.no_grad()
+def embed(
+    model: Model, signal: NDArray[np.float32], present: NDArray[np.bool_], arithmetic: Arithmetic
+) -> NDArray[np.float32]:
+    """One vector a segment, from whichever signals are present: (n, 2, T) physical to (n, embedding_dim)."""
+    n = len(signal)
+    padding = -n % _PIECE
+    signal = np.pad(signal, ((0, padding), (0, 0), (0, 0)))
+    present = np.pad(present, ((0, padding), (0, 0)))
+    pieces = []
+    for low in range(0, n + padding, _PIECE):
+        at = slice(low, low + _PIECE)
+        x = torch.from_numpy(signal[at]).to(arithmetic.device)
+        with arithmetic.autocast():
+            per_signal = torch.stack([e(x[:, c]) for c, e in enumerate(model.encoders)], dim=1).float()
+        pieces.append(segment_embedding(per_signal, torch.from_numpy(present[at]).to(arithmetic.device)).cpu())
+    return torch.cat(pieces)[:n].numpy()

@@ -1,0 +1,135 @@
+"""Two single-channel 1-D residual encoders, ECG and PPG, and the heads that only training uses.
+
+Every normalisation is per segment (GroupNorm), so a segment's embedding does not depend on what else
+is in the batch, nor on the number of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Below this standard deviation (mV, NU) a segment is not scaled up to unit variance: a flat line stays flat.
+SD_FLOOR = (0.01, 0.001)
+CLAMP_SD = 10.0
+
+
+def normalise(signal: Tensor, sd_floor: float) -> Tensor:
+    """(..., T) in physical units to zero mean and unit standard deviation, artefacts cut at ±10 sd."""
+    centred = signal - signal.mean(-1, keepdim=True)
+    sd = centred.square().mean(-1, keepdim=True).sqrt()
+    return (centred / sd.clamp_min(sd_floor)).clamp(-CLAMP_SD, CLAMP_SD)
+
+
+def blur_and_halve(x: Tensor) -> Tensor:
+    """(n, C, L) to (n, C, ceil(L / 2)) with the binomial filter [1, 2, 1] / 4 before the stride.
+
+    Zhang, Making Convolutional Networks Shift-Invariant Again, 2019.
+    """
+    return F.avg_pool1d(F.avg_pool1d(F.pad(x, (1, 1), mode="replicate"), 2, 1), 2, 2, ceil_mode=True)
+
+
+def _groups(channels: int) -> int:
+    """The largest of 8, 4, 2, 1 that divides the channels."""
+    return next(g for g in (8, 4, 2, 1) if channels % g == 0)
+
+
+class SqueezeExcitation(nn.Module):
+    """Hu et al., Squeeze-and-Excitation Networks, 2018."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(channels, max(4, channels // 8))
+        self.up = nn.Linear(max(4, channels // 8), channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = torch.sigmoid(self.up(F.relu(self.down(x.mean(-1)))))
+        return x * gate.unsqueeze(-1)
+
+
+class ResidualStage(nn.Module):
+    """Halves the rate without aliasing, then two convolutions beside an identity. (n, C, L) to (n, D, L / 2)."""
+
+    def __init__(self, channels_in: int, channels: int, kernel: int = 7) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(channels_in, channels, kernel, padding=kernel // 2, bias=False)
+        self.norm1 = nn.GroupNorm(_groups(channels), channels)
+        self.conv2 = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, bias=False)
+        self.norm2 = nn.GroupNorm(_groups(channels), channels)
+        self.gate = SqueezeExcitation(channels)
+        self.skip = nn.Conv1d(channels_in, channels, 1, bias=False) if channels_in != channels else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = blur_and_halve(x)
+        y = F.relu(self.norm1(self.conv1(x)))
+        y = self.gate(self.norm2(self.conv2(y)))
+        return F.relu(y + self.skip(x))
+
+
+class SignalEncoder(nn.Module):
+    """One signal to one embedding: (n, T) in physical units to (n, embedding_dim).
+
+    Pooled over time by mean, maximum and standard deviation: variability of beats is a spread over
+    time, which a mean alone cannot carry. Works for any T.
+    """
+
+    def __init__(self, hidden_dims: Sequence[int], embedding_dim: int, sd_floor: float) -> None:
+        super().__init__()
+        self.sd_floor = sd_floor
+        self.stem = nn.Conv1d(1, hidden_dims[0], 15, stride=2, padding=7, bias=False)
+        self.stem_norm = nn.GroupNorm(_groups(hidden_dims[0]), hidden_dims[0])
+        pairs = zip((hidden_dims[0], *hidden_dims[:-1]), hidden_dims, strict=True)
+        self.stages = nn.Sequential(*(ResidualStage(a, b) for a, b in pairs))
+        self.out = nn.Linear(3 * hidden_dims[-1], embedding_dim)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        x = normalise(signal, self.sd_floor).unsqueeze(1)
+        x = F.relu(self.stem_norm(self.stem(x)))
+        x = self.stages(x).float()
+        spread = (x.var(-1, unbiased=False) + 1e-5).sqrt()
+        return self.out(torch.cat((x.mean(-1), x.amax(-1), spread), dim=-1))
+
+
+class Projector(nn.Sequential):
+    """Embedding to the space of a contrastive term; thrown away after training."""
+
+    def __init__(self, embedding_dim: int, projection_dim: int) -> None:
+        super().__init__(nn.Linear(embedding_dim, embedding_dim), nn.ReLU(), nn.Linear(embedding_dim, projection_dim))
+
+
+class Model(nn.Module):
+    """Both encoders with their training heads.
+
+    ``n_rhythm`` is the number of rhythm columns that the heads predict from an embedding (0: none).
+    """
+
+    def __init__(self, embedding_dim: int, hidden_dims: Sequence[int], projection_dim: int, n_rhythm: int = 0) -> None:
+        super().__init__()
+        self.embedding_dim = embedding_dim
+        self.encoders = nn.ModuleList(SignalEncoder(hidden_dims, embedding_dim, floor) for floor in SD_FLOOR)
+        self.view_projectors = nn.ModuleList(Projector(embedding_dim, projection_dim) for _ in SD_FLOOR)
+        self.cross_projectors = nn.ModuleList(Projector(embedding_dim, projection_dim) for _ in SD_FLOOR)
+        self.rhythm_heads = nn.ModuleList(nn.Linear(embedding_dim, n_rhythm) for _ in SD_FLOOR if n_rhythm)
+
+    def encode(self, signal: Tensor, present: Tensor) -> Tensor:
+        """(n, 2, T) and bool (n, 2) to one embedding a signal, (n, 2, embedding_dim); zero where not present."""
+        columns = []
+        for channel, encoder in enumerate(self.encoders):
+            at = present[:, channel].nonzero().squeeze(1)
+            if len(at) == len(signal):
+                columns.append(encoder(signal[:, channel]))
+                continue
+            column = signal.new_zeros(len(signal), self.embedding_dim)
+            if len(at):
+                column = column.index_copy(0, at, encoder(signal[at, channel]))
+            columns.append(column)
+        return torch.stack(columns, dim=1)
+
+
+def segment_embedding(embeddings: Tensor, present: Tensor) -> Tensor:
+    """Mean over the signals present: (n, 2, D) and bool (n, 2) to (n, D); zero where neither is."""
+    weight = present.to(embeddings.dtype).unsqueeze(-1)
+    return (embeddings * weight).sum(1) / weight.sum(1).clamp_min(1)

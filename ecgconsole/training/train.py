@@ -1,0 +1,397 @@
+"""The training stage: from ``full_dataset.h5`` to checkpoints. The loop reads from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ecgconsole.config import Config
+from ecgconsole.dataset import Dataset
+from ecgconsole.errors import ConfigurationError, EcgConsoleError, InputError, MachineError
+from ecgconsole.stage import Reporter, Stop
+from ecgconsole.text import alias
+from ecgconsole.training.checkpoints import Progress, Saved, describe, pack, save
+from ecgconsole.training.checkpoints_index import prune
+from ecgconsole.training.device import arithmetic_of, use_all_cores
+from ecgconsole.training.encoder import Model
+from ecgconsole.training.expectations import expectations_of
+from ecgconsole.training.loader import Batch, Loader, block_segments
+from ecgconsole.training.resume import starting_point
+from ecgconsole.training.sampler import Sampler
+from ecgconsole.training.schedule import horizon, learning_rate, out_of_time, reason_to_end
+from ecgconsole.training.segments import RHYTHM_TARGETS, Segments, read_split, rhythm_statistics
+from ecgconsole.training.step import Arithmetic, backward
+from ecgconsole.training.validation import validate
+from ecgconsole.workspace import Workspace
+
+VALIDATION_STREAM = 1
+_STEP_METRIC_SECONDS = 2.0
+_NAMED_SEGMENTS = 8
+_COLLAPSED_SHARE = 1 / 20
+# A change of any of these changes what the batches of an epoch are: an epoch begun cannot be gone on with.
+_ORDER_PARAMETERS = ("batch_size", "segments_per_patient", "positive_within_seconds", "seed", "memory_gb")
+
+FloatArray = NDArray[np.float32]
+
+
+def run(
+    config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, resume: str = "auto"
+) -> dict[str, int | float | None]:
+    """Trains the encoders and returns the stage's result.
+
+    ``epochs`` completed, ``best_epoch`` with its ``val_loss``, ``train_loss`` of the last epoch,
+    ``segments_per_second`` of this run's training steps. Raises ``InputError`` for a dataset without training
+    segments, ``ConfigurationError`` for a checkpoint that does not belong, ``MachineError`` for a missing GPU or a
+    full disk, ``EcgConsoleError`` after ``max_bad_steps`` losses in a row that are not finite, ``Stopped``.
+    """
+    training = config.training
+    if training.world_size > 1:
+        raise ConfigurationError(f"training.world_size={training.world_size}: this version trains in one process")
+    arithmetic = arithmetic_of(training.device, training.precision)
+    use_all_cores()
+    with Dataset(workspace.dataset) as dataset:
+        start = starting_point(resume, config, dataset.content_sha256, workspace, reporter)
+        if start is not None and reason_to_end(start.progress, training):
+            return _result(start.progress, _Measured())
+        return _Training(config, workspace, reporter, stop, dataset, arithmetic, start).run()
+
+
+@dataclass
+class _Measured:
+    """Seconds and segments since the last report; ``waited`` is the part spent on the loader."""
+
+    seconds: float = 0.0
+    waited: float = 0.0
+    segments: int = 0
+
+
+class _Training:
+    """What a training needs at hand, and its loop."""
+
+    def __init__(
+        self,
+        config: Config,
+        workspace: Workspace,
+        reporter: Reporter,
+        stop: Stop,
+        dataset: Dataset,
+        arithmetic: Arithmetic,
+        start: Saved | None,
+    ) -> None:
+        self.config, self.settings = config, config.training
+        self.workspace, self.reporter, self.stop = workspace, reporter, stop
+        self.dataset, self.arithmetic = dataset, arithmetic
+        self.expectations = expectations_of(dataset)
+        train, val = read_split(dataset, "train"), read_split(dataset, "val")
+        if len(train) < 2:
+            raise InputError(f"{workspace.dataset}: {len(train)} segments in the training split: nothing to learn from")
+        statistics = rhythm_statistics(train)
+        self.sampler = self._sampler(train)
+        self.train_loader = self._loader(self.sampler, statistics, stream=0)
+        self.val_loader = self._loader(self._sampler(val), statistics, VALIDATION_STREAM) if len(val) >= 2 else None
+        if self.val_loader is None:
+            reporter.warning(
+                "no-validation",
+                "no patient is in the validation split: the last epoch counts as the best",
+                "give split.fractions a validation share",
+            )
+
+        self.model = new_model(architecture_of(config), self.settings.seed).to(arithmetic.device)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+        )
+        self.scaler = torch.amp.GradScaler(arithmetic.device.type, enabled=arithmetic.precision == torch.float16)
+        self.progress = Progress(horizon_steps=self._all_steps())
+        self.sums: dict[str, float] = {}
+        self.metrics: dict[str, float | None] = {}
+        if start is not None:
+            self._restore(start)
+        self.micro = 2 * self.sampler.batch_size
+        self.total = _Measured()
+        self.collapse_told = False
+        self.reported = -math.inf
+
+    def run(self) -> dict[str, int | float | None]:
+        progress, settings = self.progress, self.settings
+        if progress.step == 0:
+            self.reporter.metric(0, 0, self._validate())
+        while not progress.ended:
+            measured = _Measured()
+            for batch in self._timed(self.train_loader.batches(progress.epoch, progress.step_in_epoch), measured):
+                self._boundary()
+                began = time.monotonic()
+                values = self._step(batch)
+                self._count(measured, batch, time.monotonic() - began)
+                self._report_step(values)
+                if out_of_time(progress, settings):
+                    break
+            began = time.monotonic()
+            metrics = self._validate()
+            progress.seconds += time.monotonic() - began
+            self._end_epoch(metrics, measured)
+        return _result(progress, self.total)
+
+    def _step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step; a loss or gradient that is not finite leaves the weights as they are."""
+        progress, settings = self.progress, self.settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(progress.step, progress.horizon_steps, settings)
+        terms = self._backward(batch.to(self.arithmetic.device))
+        self.scaler.unscale_(self.optimizer)
+        grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.max_grad_norm)
+        names = [*terms, "grad_norm"]
+        values = dict(zip(names, torch.stack([*terms.values(), grad_norm]).tolist(), strict=True))
+        progress.step += 1
+        progress.step_in_epoch += 1
+        finite = math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])
+        if finite:
+            self.scaler.step(self.optimizer)
+            progress.bad_in_a_row = 0
+            values["clipped_share"] = float(values["grad_norm"] > settings.max_grad_norm)
+            for name, value in {**values, "steps": 1.0}.items():
+                self.sums[name] = self.sums.get(name, 0.0) + value
+        elif not (self.scaler.is_enabled() and math.isfinite(values["loss"])):
+            self._bad_step(batch, values)
+        # With fp16 an overflowing gradient is how the scaler finds its scale: a skipped step, not a bad one.
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return values
+
+    def _backward(self, batch: Batch) -> dict[str, Tensor]:
+        """Gradients of one batch; out of memory halves the pieces it is encoded in, not the batch."""
+        while True:
+            try:
+                rate = self.expectations.sampling_rate_hz
+                return backward(self.model, batch, self.settings, rate, self.arithmetic, self.scaler, self.micro)
+            except torch.OutOfMemoryError as error:
+                self.optimizer.zero_grad(set_to_none=True)
+                self.micro = self.micro // 2
+                if self.micro < 2:
+                    raise MachineError(
+                        "out of GPU memory with two segments at a time: a smaller model is needed"
+                    ) from error
+                torch.cuda.empty_cache()
+                self.reporter.warning(
+                    "gpu-out-of-memory",
+                    f"batches are encoded {self.micro} views at a time from here on; the result is the same",
+                    "a smaller training.batch_size or model.hidden_dims is faster",
+                )
+
+    def _bad_step(self, batch: Batch, values: dict[str, float]) -> None:
+        progress = self.progress
+        progress.bad_steps += 1
+        progress.bad_in_a_row += 1
+        rows = self._suspects(batch)
+        salt = self.workspace.salt()
+        named = ", ".join(f"{row} ({alias(str(self.dataset.patient_id[row]), salt)})" for row in rows[:_NAMED_SEGMENTS])
+        more = f" and {len(rows) - _NAMED_SEGMENTS} more" if len(rows) > _NAMED_SEGMENTS else ""
+        what = f"loss {values['loss']:g}, gradient norm {values['grad_norm']:g} at step {progress.step}"
+        self.reporter.warning(
+            "loss-not-finite", f"{what}: step skipped; segments {named}{more}", "a smaller training.learning_rate"
+        )
+        if progress.bad_in_a_row >= self.settings.max_bad_steps:
+            raise EcgConsoleError(
+                f"{progress.bad_in_a_row} steps in a row without a finite loss (last: {what}; segments {named}{more}). "
+                "The last checkpoint is from before them. Lower training.learning_rate, or leave these segments out"
+            )
+
+    def _suspects(self, batch: Batch) -> list[int]:
+        """Dataset rows whose signal or embedding is not finite; all of the batch where none stands out."""
+        with torch.no_grad(), self.arithmetic.autocast():
+            physical = batch.to(self.arithmetic.device).physical().flatten(0, 1)
+            present = batch.present.flatten(0, 1)
+            finite = self.model.encode(physical, present.to(physical.device)).isfinite().flatten(1).all(1)
+            finite &= physical.isfinite().flatten(1).all(1)
+        rows = batch.rows.flatten()
+        bad = rows[~finite.cpu()]
+        return sorted(set((bad if len(bad) else rows).tolist()))
+
+    def _boundary(self) -> None:
+        """Between two steps: pause, stop with everything saved, or save on request."""
+        self.stop.wait_while_paused()
+        if self.stop.requested:
+            self._save([self.workspace.latest_checkpoint])
+            progress = self.progress
+            self.stop.raise_if_requested(
+                f"{self.workspace.latest_checkpoint.name}, epoch {progress.epoch + 1}, step {progress.step}"
+            )
+        if self.stop.checkpoint_requested():
+            self._save([self.workspace.latest_checkpoint])
+
+    def _validate(self) -> dict[str, float | None]:
+        if self.val_loader is None:
+            return {"val_loss": None}
+        rate = self.expectations.sampling_rate_hz
+        return validate(self.model, self.val_loader, self.settings, rate, self.arithmetic, self._boundary)
+
+    def _end_epoch(self, metrics: dict[str, float | None], measured: _Measured) -> None:
+        progress, settings, workspace = self.progress, self.settings, self.workspace
+        steps = self.sums.pop("steps", 0.0)
+        means = {name: total / steps for name, total in self.sums.items()}
+        rate = learning_rate(max(progress.step - 1, 0), progress.horizon_steps, settings)
+        self.metrics = {
+            "train_loss": means.pop("loss", None),
+            **metrics,
+            "learning_rate": rate,
+            **means,
+            "loader_wait_share": measured.waited / measured.seconds if measured.seconds else None,
+            "segments_per_second": measured.segments / measured.seconds if measured.seconds else None,
+            "bad_steps": float(progress.bad_steps),
+        }
+        self.sums = {}
+        progress.train_loss, progress.val_loss = self.metrics["train_loss"], metrics["val_loss"]
+        progress.epoch += 1
+        progress.step_in_epoch = 0
+        is_best = _is_better(progress.val_loss, progress.best_val_loss)
+        if is_best:
+            progress.best_epoch, progress.best_val_loss = progress.epoch, progress.val_loss
+        progress.ended = reason_to_end(progress, settings)
+        progress.horizon_steps = horizon(progress, self._all_steps(), settings)
+        self.reporter.metric(progress.step, progress.epoch, self.metrics)
+        self.reporter.progress(progress.step, progress.step if progress.ended else self._all_steps(), "steps")
+        self._warn_of_collapse()
+
+        names = [workspace.best_checkpoint] if is_best else []
+        names.append(workspace.latest_checkpoint)
+        if progress.epoch % settings.checkpoint_every == 0 or progress.ended:
+            names.append(workspace.epoch_checkpoint(progress.epoch))
+        self._save(names)
+        prune(workspace, settings.keep_checkpoints)
+
+    def _save(self, paths: list[Path]) -> None:
+        progress = self.progress
+        data = pack(
+            self.model.state_dict(),
+            self.optimizer.state_dict(),
+            self.scaler.state_dict(),
+            progress,
+            self.sums,
+            architecture_of(self.config),
+            self.expectations,
+        )
+        sidecar = describe(
+            data,
+            progress,
+            self.metrics,
+            self.config.model_dump(mode="json", include={"model", "training"}),
+            self.config.identity(("model", "training")),
+            self.dataset.content_sha256,
+        )
+        save(paths, data, sidecar)
+        self.reporter.checkpoint(str(paths[-1]), progress.epoch, progress.step, progress.val_loss, sidecar.sha256)
+
+    def _restore(self, start: Saved) -> None:
+        self.model.load_state_dict(start.contents["model"])
+        self.optimizer.load_state_dict(start.contents["optimizer"])
+        self.scaler.load_state_dict(start.contents["scaler"])
+        self.progress, self.sums, self.metrics = start.progress, start.contents["sums"], dict(start.sidecar.metrics)
+        self.progress.resumed_from = start.path.name
+        self.progress.ended = reason_to_end(self.progress, self.settings)
+        then, now = start.sidecar.parameters["training"], self.settings.model_dump(mode="json")
+        if any(then.get(name) != now[name] for name in _ORDER_PARAMETERS):
+            self.progress.step_in_epoch, self.sums = 0, {}
+        if any(then.get(name) != now[name] for name in ("num_epochs", "max_minutes", *_ORDER_PARAMETERS)):
+            self.progress.horizon_steps = horizon(self.progress, self._all_steps(), self.settings)
+
+    def _sampler(self, segments: Segments) -> Sampler:
+        settings = self.settings
+        return Sampler(
+            segments,
+            settings.batch_size,
+            settings.segments_per_patient,
+            settings.positive_within_seconds,
+            settings.seed,
+            block_segments(len(segments), self.dataset.segment_samples, settings.memory_gb * 1e9),
+        )
+
+    def _loader(self, sampler: Sampler, statistics: tuple[FloatArray, FloatArray], stream: int) -> Loader:
+        mean, sd = statistics
+        rhythm = (sampler.segments.rhythm - mean) / sd
+        return Loader(self.dataset, sampler, rhythm, self.settings.num_workers, self.arithmetic.device, stream)
+
+    def _all_steps(self) -> int:
+        return self.sampler.batches_per_epoch * self.settings.num_epochs
+
+    def _timed(self, batches: Iterator[Batch], measured: _Measured) -> Iterator[Batch]:
+        """The same batches; the time spent waiting for each is counted."""
+        while True:
+            began = time.monotonic()
+            batch = next(batches, None)
+            waited = time.monotonic() - began
+            if batch is None:
+                return
+            measured.waited += waited
+            measured.seconds += waited
+            self.total.seconds += waited
+            self.progress.seconds += waited
+            yield batch
+
+    def _count(self, measured: _Measured, batch: Batch, seconds: float) -> None:
+        n = batch.present.shape[1]
+        self.progress.seconds += seconds
+        for counter in (measured, self.total):
+            counter.seconds += seconds
+            counter.segments += n
+
+    def _report_step(self, values: dict[str, float]) -> None:
+        progress = self.progress
+        now = time.monotonic()
+        if now - self.reported < _STEP_METRIC_SECONDS:
+            return
+        self.reported = now
+        rate = learning_rate(progress.step - 1, progress.horizon_steps, self.settings)
+        shown = {"train_loss": values["loss"], "learning_rate": rate, "grad_norm": values["grad_norm"]}
+        self.reporter.metric(progress.step, progress.epoch + 1, dict(shown))
+        self.reporter.progress(progress.step, self._all_steps(), "steps")
+
+    def _warn_of_collapse(self) -> None:
+        rank = self.metrics.get("effective_rank")
+        limit = self.config.model.embedding_dim * _COLLAPSED_SHARE
+        if rank is not None and rank < limit and not self.collapse_told:
+            self.collapse_told = True
+            self.reporter.warning(
+                "representation-collapse",
+                f"epoch {self.progress.epoch}: the embeddings fill {rank:.1f} of {self.config.model.embedding_dim} "
+                f"dimensions (below {limit:.1f})",
+                "a lower learning rate, a larger batch, or a higher temperature",
+            )
+
+
+def architecture_of(config: Config) -> dict[str, Any]:
+    """The arguments of ``Model``, in plain types."""
+    return {**config.model.model_dump(mode="json"), "n_rhythm": len(RHYTHM_TARGETS)}
+
+
+def new_model(architecture: dict[str, Any], seed: int) -> Model:
+    """The network that training starts from."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Model(**architecture)
+
+
+def _is_better(val_loss: float | None, best: float | None) -> bool:
+    """Without validation every epoch is the best so far; a loss that is not finite never is."""
+    if val_loss is None:
+        return True
+    return math.isfinite(val_loss) and (best is None or val_loss < best)
+
+
+def _result(progress: Progress, measured: _Measured) -> dict[str, int | float | None]:
+    return {
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "train_loss": progress.train_loss,
+        "val_loss": progress.best_val_loss,
+        "segments_per_second": measured.segments / measured.seconds if measured.seconds else None,
+        "steps": progress.step,
+        "bad_steps": progress.bad_steps,
+    }
