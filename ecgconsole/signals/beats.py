@@ -44,7 +44,7 @@ PULSES = BeatRules(0.28, 0.35, 0.45, 0.55, 1.7, 0.2)
 
 @dataclass(frozen=True)
 class Beats:
-    """Beats of rows, sorted by row and time: ``row`` (b,), ``time_s`` (b,) from the row's first sample, ``height`` (b,)."""
+    """Beats of rows, sorted: ``row`` (b,), ``time_s`` (b,) from the row's first sample, ``height`` (b,) of the bump."""
 
     row: Indices
     time_s: NDArray[np.float64]

@@ -94,6 +94,10 @@ class SegmentHeader:
     signals: tuple[SignalSpec, ...]
     problem: Problem | None
 
+    @property
+    def stop_sample(self) -> int:
+        return self.start_sample + self.length_samples
+
 
 @dataclass(frozen=True)
 class RecordHeader:
@@ -197,10 +201,9 @@ def expected_bytes(segment: SegmentHeader, file: str) -> int | None:
     if bits is None:
         return None
     samples = segment.length_samples * sum(s.samples_per_frame for s in group)
-    if group[0].format in (310, 311):
-        n_bytes = samples // 3 * 4 + samples % 3
-    else:
-        n_bytes = math.ceil(samples * bits / 8)
+    # Formats 310 and 311 pack three samples in four bytes; what a rest takes differs, at least a byte each.
+    packed = group[0].format in (310, 311)
+    n_bytes = samples // 3 * 4 + samples % 3 if packed else math.ceil(samples * bits / 8)
     return group[0].byte_offset + n_bytes
 
 

@@ -45,7 +45,7 @@ _LATER = (
     (
         "template_correlation",
         "mean correlation of the beats with their mean beat",
-        "Orphanidou, IEEE JBHI 19:832 (2015)",
+        "Orphanidou, JBHI 19:832 (2015)",
     ),
 )
 QUALITY_COLUMNS = (

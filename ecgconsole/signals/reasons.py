@@ -17,7 +17,7 @@ class Reason(IntEnum):
     unit: str
     description: str
 
-    def __new__(cls, number: int, label: str, unit: str, description: str) -> Reason:
+    def __new__(cls, number: int, label: str = "", unit: str = "", description: str = "") -> Reason:
         member = int.__new__(cls, number)
         member._value_ = number
         member.label = label

@@ -29,9 +29,7 @@ RHYTHM_COLUMNS = (
     Column("heart_rate_bpm", "1/min", "60 / mean RR of the beats inside the segment, of every type", _TASK_FORCE),
     Column("rr_cv", "1", "standard deviation / mean of the RR intervals", "Tateno and Glass, MBEC 39:664 (2001)"),
     Column("rmssd_ms", "ms", "root mean square of successive RR differences", _TASK_FORCE),
-    Column(
-        "rmssd_normalised", "1", "root mean square of successive RR differences / mean RR", "Dash, ABE 37:1701 (2009)"
-    ),
+    Column("rmssd_normalised", "1", "rmssd / mean RR", "Dash, ABE 37:1701 (2009)"),
     Column("median_rr_s", "s", "median RR interval", "-"),
     Column("rr_irregular_share", "1", "share of successive RR differences above a tenth of the median RR", "-"),
     Column("early_beats", "1", "RR intervals below 0.8 of the median RR", "-"),

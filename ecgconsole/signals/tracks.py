@@ -33,7 +33,7 @@ class Track:
 
     def spans(self) -> list[Span]:
         """Stretches of frames recorded without a gap, by headers."""
-        return joined([(s.start_sample, s.start_sample + s.length_samples) for s, _ in self.parts])
+        return joined([(s.start_sample, s.stop_sample) for s, _ in self.parts])
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def read_piece(track: Track, samples: SegmentSamples, start: int, stop: int) -> 
     ]
     if parts:
         last = parts[-1][0]
-        stop_frame = min(stop_frame, last.start_sample + last.length_samples)
+        stop_frame = min(stop_frame, last.stop_sample)
     else:
         stop_frame = start_frame
     physical = np.full((stop_frame - start_frame) * per_frame, np.nan, np.float32)
@@ -121,7 +121,10 @@ def read_piece(track: Track, samples: SegmentSamples, start: int, stop: int) -> 
 
 
 def bridged(physical: Float32, recorded: list[Span], longest: int) -> tuple[list[Span], NDArray[np.bool_] | None]:
-    """Interpolates missing runs of up to ``longest`` samples in place; longer ones, and ends, cut the spans."""
+    """Fills missing runs of up to ``longest`` samples in place, linearly; longer ones cut the spans.
+
+    At the end of what is recorded there is one neighbour only: its value is held.
+    """
     missing = np.isnan(physical)
     if not missing.any():
         return recorded, None
@@ -131,18 +134,20 @@ def bridged(physical: Float32, recorded: list[Span], longest: int) -> tuple[list
         edges = np.flatnonzero(np.diff(np.concatenate([[0], missing[start:stop].view(np.int8), [0]]))) + start
         begin = start
         for a, b in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-            if b - a > longest or a == start or b == stop:
-                if a > begin:
-                    spans.append((begin, a))
-                begin = b
-            else:
+            if b - a <= longest and b - a < stop - start:
                 filled[a:b] = True
+                continue
+            if a > begin:
+                spans.append((begin, a))
+            begin = b
         if stop > begin:
             spans.append((begin, stop))
-    if filled.any():
-        known = np.flatnonzero(~missing)
-        gaps = np.flatnonzero(filled)
-        physical[gaps] = np.interp(gaps, known, physical[known])
+    for start, stop in spans:
+        gaps = np.flatnonzero(filled[start:stop])
+        if len(gaps):
+            known = np.flatnonzero(~missing[start:stop])
+            part = physical[start:stop]
+            part[gaps] = np.interp(gaps, known, part[known])
     return spans, filled
 
 
@@ -151,13 +156,9 @@ def window_faults(
 ) -> dict[str, NDArray[np.float64]]:
     """``missing_share``, ``flat_share``, ``clipped_share`` of windows ``first`` to ``stop`` (channel samples)."""
     a, b = first - piece.first, stop - piece.first
-    if piece.missing is None:
-        missing = np.zeros(len(a))
-    else:
-        missing = share_in_runs(piece.missing, 1, a, b)
-    clipped = np.zeros(len(a))
-    if piece.limited is not None:
-        clipped = share_in_runs(piece.limited, CLIPPED_RUN_SAMPLES, a, b)
+    none = np.zeros(len(a))
+    missing = none if piece.missing is None else share_in_runs(piece.missing, 1, a, b)
+    clipped = none if piece.limited is None else share_in_runs(piece.limited, CLIPPED_RUN_SAMPLES, a, b)
     flat = constant_share(piece.samples, round(FLAT_RUN_S * rate_hz), a, b)
     return {"missing_share": missing, "flat_share": flat, "clipped_share": clipped}
 
@@ -171,7 +172,7 @@ def least_over_parts(
         return result
     low, high = first.min(), stop.max()
     for segment, channel in track.parts:
-        begin, end = segment.start_sample, segment.start_sample + segment.length_samples
+        begin, end = segment.start_sample, segment.stop_sample
         if begin < high and end > low:
             touched = (first < end) & (stop > begin)
             result[touched] = np.minimum(result[touched], value(segment, channel))

@@ -28,7 +28,7 @@ from ecgconsole.signals.filtering import (
     resample,
     spectrum,
 )
-from ecgconsole.signals.headers import Problem, RecordHeader, record_problems
+from ecgconsole.signals.headers import Problem, RecordHeader, SegmentHeader, record_problems
 from ecgconsole.signals.quality import QUALITY_COLUMNS
 from ecgconsole.signals.reading import SegmentSamples
 from ecgconsole.signals.reasons import Reason
@@ -194,7 +194,7 @@ def _geometry(
     windows = max(1, round(BLOCK_SECONDS / segment_seconds))
     context = int(np.ceil(rate_hz * max(context_seconds(ecg_band_hz), context_seconds(ppg_band_hz))))
     n = windows * samples + 2 * context
-    # Even length for equal context, and a multiple of 12 so that bumps can be computed at a lower rate.
+    # Even: equal context on both sides, and bumps can be computed at half of the rate.
     while n % 2 or (n - windows * samples) % 2 or fft.next_fast_len(n, real=True) != n:
         n += 1
     return _Geometry(rate_hz, samples, windows, (n - windows * samples) // 2, n)
@@ -230,7 +230,7 @@ def _batch(
         record=header.path,
         window=windows,
         start_sample=start,
-        start_seconds=windows * seconds,
+        start_seconds=(windows * seconds).astype(np.float64),
         signal=np.stack([ecg.signal, ppg.signal], axis=1),
         quantum=np.stack([ecg.quantum, ppg.quantum], axis=1),
         present=np.stack([ecg.reason == Reason.KEPT, ppg.reason == Reason.KEPT], axis=1),
@@ -284,7 +284,7 @@ def _fill(
     rows = _rows(track, windows[todo], config.build.segment_seconds, geometry, samples)
     for segment, problem in rows.lost:
         tell(problem)
-        hit = (start[todo] < segment.start_sample + segment.length_samples) & (stop[todo] > segment.start_sample)
+        hit = (start[todo] < segment.stop_sample) & (stop[todo] > segment.start_sample)
         _note(filled.reason, todo[hit], problem.reason)
     found = todo[rows.window]
     lost = np.setdiff1d(todo, found, assume_unique=True)
@@ -331,7 +331,7 @@ class _Rows:
     row: Int64
     slot: Int64
     faults: dict[str, NDArray[np.float64]]
-    lost: list[tuple[object, Problem]]
+    lost: list[tuple[SegmentHeader, Problem]]
 
 
 def _rows(track: Track, windows: Int64, segment_seconds: float, geometry: _Geometry, samples: SegmentSamples) -> _Rows:
@@ -344,7 +344,7 @@ def _rows(track: Track, windows: Int64, segment_seconds: float, geometry: _Geome
     rows: list[Float32] = []
     placed: list[tuple[Int64, int]] = []
     faults: list[dict[str, NDArray[np.float64]]] = []
-    lost = []
+    lost: list[tuple[SegmentHeader, Problem]] = []
     runs = np.concatenate([[0], np.flatnonzero(np.diff(blocks) > 1) + 1, [len(blocks)]])
     for a, b in zip(runs[:-1].tolist(), runs[1:].tolist(), strict=True):
         begin_s = blocks[a] * geometry.windows * segment_seconds - margin
@@ -443,6 +443,6 @@ def _blame_segments(reason: NDArray[np.uint8], header: RecordHeader, start: Int6
     """A window without a channel that touches an unusable segment was lost by that segment."""
     for segment in header.segments:
         if segment.problem is not None:
-            end = segment.start_sample + segment.length_samples
+            end = segment.stop_sample
             hit = np.flatnonzero((start < end) & (stop > segment.start_sample))
             _note(reason, hit, segment.problem.reason)
