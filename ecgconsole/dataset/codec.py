@@ -1,0 +1,104 @@
+"""One HDF5 chunk at a time: shuffle, deflate, fletcher32 applied by hand.
+
+HDF5 runs its filters one chunk after another with a slow deflate. Here a chunk is filtered with ISA-L
+and handed to ``write_direct_chunk``; what comes out is what HDF5's own pipeline expects, so plain h5py
+reads the file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from isal import igzip_lib, isal_zlib
+
+DEFLATE_LEVEL = 1
+
+# https://docs.hdfgroup.org: registered filter numbers, in the order in which the pipeline applies them.
+SHUFFLE, DEFLATE, FLETCHER32 = 2, 1, 3
+PIPELINE = (SHUFFLE, DEFLATE, FLETCHER32)
+
+
+class DamagedChunk(Exception):
+    """A chunk whose checksum or whose deflate stream is wrong."""
+
+
+def shuffle(values: np.ndarray) -> np.ndarray:
+    """Bytes by significance: all first bytes of the items, then all second bytes.
+
+    Returns uint8 (itemsize, n), contiguous.
+    """
+    flat = np.ascontiguousarray(values).reshape(-1)
+    if flat.dtype.itemsize == 2:
+        words = flat.view(np.uint16)
+        planes = np.empty((2, words.size), np.uint8)
+        planes[0] = words & 0xFF
+        np.right_shift(words, 8, out=planes[1], casting="unsafe")
+        return planes
+    return np.ascontiguousarray(flat.view(np.uint8).reshape(-1, flat.dtype.itemsize).T)
+
+
+def unshuffle(raw: bytes, dtype: np.dtype[Any]) -> np.ndarray:
+    """The inverse of ``shuffle``: a flat array of ``dtype``."""
+    planes = np.frombuffer(raw, np.uint8).reshape(dtype.itemsize, -1)
+    if dtype.itemsize == 2:
+        words = planes[1].astype(np.uint16)
+        words <<= 8
+        words |= planes[0]
+        return words.view(dtype)
+    items = np.empty((planes.shape[1], dtype.itemsize), np.uint8)
+    for byte, plane in enumerate(planes):
+        items[:, byte] = plane
+    return items.reshape(-1).view(dtype)
+
+
+def fletcher32(data: bytes) -> bytes:
+    """HDF5's Fletcher checksum of ``data``, as the four bytes that end a chunk.
+
+    Sums run over big-endian 16-bit words (an odd last byte is the high half of one), modulo 65535 with
+    65535 standing for 0 unless the sum itself is 0; the result is stored little-endian. Source:
+    ``H5_checksum_fletcher32`` of the HDF5 library.
+    """
+    if len(data) % 2:
+        data += b"\0"
+    words = np.frombuffer(data, ">u2").astype(np.uint32)
+    n = len(words)
+    rows = words[: n - n % 256].reshape(-1, 256)
+    tail = words[n - n % 256 :].astype(np.uint64)
+    row_sums, column_sums = rows.sum(1, dtype=np.uint64), rows.sum(0, dtype=np.uint64)
+    first = int(row_sums.sum()) + int(tail.sum())
+    # The second sum weighs word i by n - i.
+    weighted = (
+        256 * int(row_sums @ np.arange(len(rows), dtype=np.uint64))
+        + int(column_sums @ np.arange(256, dtype=np.uint64))
+        + int(tail @ np.arange(n - n % 256, n, dtype=np.uint64))
+    )
+    second = n * first - weighted
+    return (_modulo(second) << 16 | _modulo(first)).to_bytes(4, "little")
+
+
+def encode(values: np.ndarray) -> bytes:
+    """A whole chunk, little-endian and contiguous, as the bytes that the file holds for it."""
+    deflated = isal_zlib.compress(shuffle(values), DEFLATE_LEVEL)
+    return bytes(deflated + fletcher32(deflated))
+
+
+def decode(stored: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
+    """The chunk that ``encode`` stored, of the given chunk ``shape``. Raises ``DamagedChunk``."""
+    deflated, checksum = stored[:-4], stored[-4:]
+    if len(stored) < 4 or fletcher32(deflated) != checksum:
+        raise DamagedChunk("its fletcher32 checksum is wrong")
+    expected = int(np.prod(shape)) * dtype.itemsize
+    # Bounded by the size that the chunk must have, so that no stored stream can ask for more memory.
+    inflate = isal_zlib.decompressobj()
+    try:
+        raw = inflate.decompress(deflated, expected + 1)
+    except igzip_lib.IsalError as error:
+        raise DamagedChunk(f"it does not inflate: {error}") from error
+    if len(raw) != expected:
+        raise DamagedChunk(f"it inflates to {len(raw)} bytes, not {expected}")
+    return unshuffle(raw, dtype).reshape(shape)
+
+
+def _modulo(total: int) -> int:
+    return total % 65535 or (65535 if total else 0)

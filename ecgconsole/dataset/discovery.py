@@ -1,0 +1,447 @@
+"""Who is in a folder of recordings: records, patients, candidate windows, from headers alone.
+
+The tree is walked, because RECORDS files go stale. Each folder is scanned on its own, in any process,
+and what it holds is then joined into patients.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from ecgconsole.config import Config
+from ecgconsole.errors import InputError
+from ecgconsole.signals.headers import (
+    RecordError,
+    RecordHeader,
+    SegmentHeader,
+    is_numerics_name,
+    is_waveform,
+    read_record,
+)
+from ecgconsole.signals.reasons import Reason
+from ecgconsole.signals.windows import candidate_windows
+from ecgconsole.text import count, sanitise
+
+MATCHED_FOLDER = re.compile(r"p\d{6}\Z")
+MIMIC3_FOLDER = re.compile(r"3\d{6}\Z")
+SEGMENT_NAME = re.compile(r".+_\d{4,}\Z")
+LOOKED_FOR = {
+    "mimic3-matched": "folders like p00/p000020 with headers like p000020-2183-04-28-17-47.hea",
+    "mimic3": "folders like 30/3000003 with a header 3000003.hea",
+    "wfdb": "WFDB headers (*.hea)",
+    "auto": "WFDB headers (*.hea) in any folder layout",
+}
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Something left out; one row of ``rejected.parquet`` (those of windows are made by the workers)."""
+
+    reason: Reason
+    patient_id: str
+    record: str
+    where: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A waveform record as its headers tell it. ``inputs`` stands for path, size and time of its files."""
+
+    record: str
+    patient_id: str
+    subject_id: int | None
+    start: datetime | None
+    seconds: float
+    candidate_windows: int
+    channel_seconds: tuple[tuple[str, float], ...]
+    inputs: str
+
+    @property
+    def end(self) -> datetime | None:
+        return None if self.start is None else self.start + timedelta(seconds=self.seconds)
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One person and the records with candidate windows, sorted by path."""
+
+    patient_id: str
+    recordings: tuple[Recording, ...]
+
+    @property
+    def candidate_windows(self) -> int:
+        return sum(r.candidate_windows for r in self.recordings)
+
+    @property
+    def hours(self) -> float:
+        return sum(r.seconds for r in self.recordings) / 3600
+
+
+@dataclass(frozen=True)
+class HeaderFolder:
+    """A folder under the root (``p00/p000020``, or ``""``) and the names in it that end in ``.hea``, without it."""
+
+    path: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FolderScan:
+    """What one folder holds. ``numerics`` counts records that are no waveforms."""
+
+    recordings: tuple[Recording, ...]
+    unusable: tuple[Rejection, ...]
+    other_channels: tuple[tuple[str, int], ...]
+    numerics: int
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Patients who could be built, before selection, and what was met on the way."""
+
+    layout: str
+    patients: tuple[Patient, ...]
+    rejections: tuple[Rejection, ...]
+    other_channels: dict[str, int]
+    headers: int
+    numerics: int
+    ignored_folders: int
+    unknown_in_map: int
+
+
+def discover(
+    config: Config, scan_all: Callable[[str, list[HeaderFolder]], Iterable[FolderScan]] | None = None
+) -> Cohort:
+    """Scans ``data.waveform_dir``. ``scan_all`` scans the folders, here by default, elsewhere for speed.
+
+    Raises ``InputError`` where the folder is absent or nothing in it can be built, naming what was
+    looked for and what was found.
+    """
+    root = waveform_dir(config)
+    folders = header_folders(root)
+    layout, wanted = choose_layout(config.data.layout, folders)
+    names = read_patient_map(Path(config.data.patient_map)) if config.data.patient_map else {}
+    if scan_all is None:
+        scans: Iterable[FolderScan] = [scan_folder(root, folder, layout, config) for folder in wanted]
+    else:
+        scans = scan_all(layout, wanted)
+    recordings: list[Recording] = []
+    rejections: list[Rejection] = []
+    other: Counter[str] = Counter()
+    numerics = 0
+    for scan in scans:
+        recordings += scan.recordings
+        rejections += scan.unusable
+        other.update(dict(scan.other_channels))
+        numerics += scan.numerics
+    recordings = with_unique_patients(recordings, layout)
+    recordings, used = with_mapped_patients(recordings, names)
+    headers = sum(len(f.names) for f in folders)
+    if not any(r.candidate_windows for r in recordings):
+        raise InputError(_nothing_found(config, root, layout, headers, numerics, recordings, rejections, other))
+    rejections += [_without_channel(r) for r in recordings if not r.candidate_windows]
+    cohort = Cohort(
+        layout=layout,
+        patients=patients_of(recordings),
+        rejections=tuple(sorted(rejections, key=lambda r: (r.patient_id, r.record, r.where, r.reason))),
+        other_channels=dict(sorted(other.items())),
+        headers=headers,
+        numerics=numerics,
+        ignored_folders=len(folders) - len(wanted),
+        unknown_in_map=len(set(names) - used),
+    )
+    return cohort
+
+
+def waveform_dir(config: Config) -> Path:
+    """The folder of recordings. Raises ``InputError`` where it is not given or not there."""
+    if config.data.waveform_dir is None:
+        raise InputError("no folder of recordings: set data.waveform_dir")
+    root = Path(config.data.waveform_dir)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder (data.waveform_dir)")
+    return root
+
+
+def header_folders(root: Path) -> list[HeaderFolder]:
+    """All folders with headers, sorted by path. Links are followed, each real folder entered once."""
+    found: list[HeaderFolder] = []
+    entered = {_identity(os.stat(root))}
+    pending = [""]
+    while pending:
+        path = pending.pop()
+        names = []
+        with os.scandir(root / path) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.name.endswith(".hea"):
+                    names.append(entry.name[:-4])
+                elif _is_dir(entry) and (identity := _identity(entry.stat())) not in entered:
+                    entered.add(identity)
+                    pending.append(f"{path}/{entry.name}" if path else entry.name)
+        if names:
+            found.append(HeaderFolder(path, tuple(sorted(names))))
+    return sorted(found, key=lambda f: f.path)
+
+
+def choose_layout(layout: str, folders: list[HeaderFolder]) -> tuple[str, list[HeaderFolder]]:
+    """The layout, decided where it is ``auto``, and the folders that belong to it."""
+    of_layout = {
+        "mimic3-matched": [f for f in folders if _is_matched(f)],
+        "mimic3": [f for f in folders if MIMIC3_FOLDER.match(_base(f.path))],
+        "wfdb": folders,
+    }
+    if layout == "auto":
+        layout = next((name for name, found in of_layout.items() if found), "wfdb")
+    return layout, of_layout[layout]
+
+
+def scan_folder(root: Path, folder: HeaderFolder, layout: str, config: Config) -> FolderScan:
+    """Reads the headers of one folder: which of them are records, which are their segments.
+
+    A header that no record names as its segment is a record, unless its name says segment
+    (``3544749_0001``) and the folder has a multi-segment record or an unreadable header, which
+    then is the one to repair.
+    """
+    headers: dict[str, RecordHeader] = {}
+    unusable: list[Rejection] = []
+    numerics = 0
+
+    def read(names: Iterable[str]) -> None:
+        nonlocal numerics
+        for name in names:
+            record = f"{folder.path}/{name}" if folder.path else name
+            try:
+                header = read_record(root, record)
+            except RecordError as error:
+                if is_numerics_name(record):
+                    numerics += 1
+                    continue
+                problem = error.problem
+                patient = _patient_id(folder, name, layout, multi_segment=False)
+                unusable.append(Rejection(problem.reason, patient, record, problem.where, problem.detail))
+                continue
+            if is_waveform(header):
+                headers[name] = header
+            else:
+                numerics += 1
+
+    names = [n for n in folder.names if not n.endswith("_layout")]
+    read(n for n in names if not SEGMENT_NAME.match(n))
+    segment_names = {s.name for name, h in headers.items() for s in h.segments if s.name != name}
+    if not segment_names and not unusable:
+        read(n for n in names if SEGMENT_NAME.match(n))
+    records = {n: h for n, h in headers.items() if n not in segment_names}
+    unusable = [u for u in unusable if _base(u.record) not in segment_names]
+    known = {*config.data.ecg_channels, *config.data.ppg_channels}
+    other: Counter[str] = Counter()
+    recordings = []
+    for name, header in sorted(records.items()):
+        channels = channel_seconds(header)
+        other.update(c for c in channels if c not in known)
+        recordings.append(
+            Recording(
+                record=header.path,
+                patient_id=_patient_id(folder, name, layout, multi_segment=is_multi_segment(header)),
+                subject_id=int(_base(folder.path)[1:]) if layout == "mimic3-matched" else None,
+                start=header.start_datetime,
+                seconds=header.length_samples / header.sampling_rate_hz,
+                candidate_windows=len(candidate_windows(header, config)),
+                channel_seconds=tuple(sorted(channels.items())),
+                inputs=inputs_digest(root, header),
+            )
+        )
+    return FolderScan(tuple(recordings), tuple(unusable), tuple(sorted(other.items())), numerics)
+
+
+def is_multi_segment(header: RecordHeader) -> bool:
+    return len(header.segments) != 1 or header.segments[0].name != _base(header.path)
+
+
+def channel_seconds(header: RecordHeader) -> dict[str, float]:
+    """Recorded seconds of each channel, by headers."""
+    seconds: Counter[str] = Counter()
+    for segment in header.segments:
+        for name in {s.name for s in segment.signals}:
+            seconds[name] += segment.length_samples / segment.sampling_rate_hz  # type: ignore[assignment]
+    return dict(seconds)
+
+
+def inputs_digest(root: Path, header: RecordHeader) -> str:
+    """SHA-256 over path, size and modification time of every file that the record is made of.
+
+    An absent file counts too: when it appears, the digest changes. Raises ``OSError`` where the folder
+    itself cannot be reached.
+    """
+    parent = header.path.rpartition("/")[0]
+    digest = hashlib.sha256()
+    for name in sorted(_file_names(header)):
+        path = f"{parent}/{name}" if parent else name
+        try:
+            stat = os.stat(root / path)
+            line = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+        except (FileNotFoundError, NotADirectoryError):
+            line = f"{path}\0absent\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def with_unique_patients(recordings: list[Recording], layout: str) -> list[Recording]:
+    """In layout ``wfdb``, patients named alike in different folders are told apart by their path."""
+    if layout != "wfdb":
+        return recordings
+    # A folder is one place for all multi-segment records in it; a single record is its own place.
+    place = {r.record: r.record.rpartition("/")[0] if _base(r.record) != r.patient_id else r.record for r in recordings}
+    places: dict[str, set[str]] = {}
+    for r in recordings:
+        places.setdefault(r.patient_id, set()).add(place[r.record])
+    return [replace(r, patient_id=place[r.record]) if len(places[r.patient_id]) > 1 else r for r in recordings]
+
+
+def read_patient_map(path: Path) -> dict[str, str]:
+    """``record -> patient`` from a CSV with these two columns. Raises ``InputError`` naming the line."""
+    return read_assignments(path, "record", "patient")
+
+
+def read_assignments(path: Path, key: str, value: str) -> dict[str, str]:
+    """Two columns of a small CSV as a dict; a key given twice with two values is an error."""
+    found: dict[str, str] = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            columns = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
+            if key not in columns or value not in columns:
+                raise InputError(f"{path}: needs columns {key},{value}; it has {sanitise(','.join(columns), 200)}")
+            for row in rows:
+                k, v = ((row[columns[c]] or "").strip() for c in (key, value))
+                if not k or not v:
+                    raise InputError(f"{path}:{rows.line_num}: {key} or {value} is empty")
+                if found.setdefault(k, v) != v:
+                    raise InputError(f"{path}:{rows.line_num}: {sanitise(k, 100)} is given twice, with two values")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    return found
+
+
+def with_mapped_patients(recordings: list[Recording], names: dict[str, str]) -> tuple[list[Recording], set[str]]:
+    """Patients by the map (path first, then base name), and the entries of the map that were used."""
+    used: set[str] = set()
+    mapped = []
+    for recording in recordings:
+        keys = (recording.record, _base(recording.record))
+        key = next((k for stem in keys for k in (stem, f"{stem}.hea") if k in names), None)
+        if key is not None:
+            used.add(key)
+            recording = replace(recording, patient_id=names[key])
+        mapped.append(recording)
+    return mapped, used
+
+
+def patients_of(recordings: list[Recording]) -> tuple[Patient, ...]:
+    """Patients sorted by id, with the records that have candidate windows."""
+    by_patient: dict[str, list[Recording]] = {}
+    for recording in recordings:
+        if recording.candidate_windows:
+            by_patient.setdefault(recording.patient_id, []).append(recording)
+    return tuple(
+        Patient(patient_id, tuple(sorted(rs, key=lambda r: r.record))) for patient_id, rs in sorted(by_patient.items())
+    )
+
+
+def select(patients: Sequence[Patient], config: Config) -> list[Patient]:
+    """The first ``build.max_patients`` by ``build.selection``, in that order."""
+    ordered = sorted(patients, key=lambda p: p.patient_id)
+    if config.build.selection == "volume":
+        ordered.sort(key=lambda p: -p.candidate_windows)
+    elif config.build.selection == "random":
+        random.Random(config.build.selection_seed).shuffle(ordered)
+    return ordered[: config.build.max_patients]
+
+
+def _patient_id(folder: HeaderFolder, name: str, layout: str, multi_segment: bool) -> str:
+    if layout == "wfdb" and (not multi_segment or not folder.path):
+        return name
+    return _base(folder.path)
+
+
+def _is_matched(folder: HeaderFolder) -> bool:
+    base = _base(folder.path)
+    return bool(MATCHED_FOLDER.match(base)) and any(n.startswith(f"{base}-") for n in folder.names)
+
+
+def _file_names(header: RecordHeader) -> set[str]:
+    names = {f"{_base(header.path)}.hea"}
+    for segment in header.segments:
+        names |= {f"{segment.name}.hea", *_signal_files(segment)}
+    return names
+
+
+def _signal_files(segment: SegmentHeader) -> set[str]:
+    return {s.file for s in segment.signals if s.file != "~"}
+
+
+def _without_channel(recording: Recording) -> Rejection:
+    channels = ", ".join(name for name, _ in recording.channel_seconds) or "none"
+    detail = f"no window can have the wanted signals; channels: {channels}"
+    return Rejection(
+        Reason.NO_CHANNEL, recording.patient_id, recording.record, f"{recording.record}.hea", sanitise(detail, 300)
+    )
+
+
+def _nothing_found(
+    config: Config,
+    root: Path,
+    layout: str,
+    headers: int,
+    numerics: int,
+    recordings: list[Recording],
+    rejections: list[Rejection],
+    other: Counter[str],
+) -> str:
+    """What was looked for, what was found."""
+    asked = config.data.layout
+    wanted = {
+        "both": f"an ECG ({', '.join(config.data.ecg_channels)}) and a PPG ({', '.join(config.data.ppg_channels)})",
+        "ecg": f"an ECG ({', '.join(config.data.ecg_channels)})",
+        "ppg": f"a PPG ({', '.join(config.data.ppg_channels)})",
+        "either": "an ECG or a PPG",
+    }[config.data.require]
+    found = [count(headers, "header")]
+    if headers:
+        found += [f"{count(len(recordings), 'waveform record')} in layout {layout}", count(numerics, "numerics record")]
+    if rejections:
+        reasons = Counter(r.reason.label for r in rejections)
+        found.append("unusable: " + ", ".join(f"{n} {label}" for label, n in sorted(reasons.items())))
+    if recordings:
+        channels = Counter(name for r in recordings for name, _ in r.channel_seconds)
+        found.append("channels: " + ", ".join(f"{name} ({n})" for name, n in channels.most_common(12)))
+    return sanitise(
+        f"{root}: no usable recording. Looked for {LOOKED_FOR[asked]} with {config.build.segment_seconds:g} s of"
+        f" {wanted}; found {'; '.join(found)}. See data.waveform_dir, data.layout, data.require and the channel lists",
+        1500,
+    )
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=True)
+
+
+def _identity(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_dev, stat.st_ino
+
+
+def _base(path: str) -> str:
+    return path.rpartition("/")[2]

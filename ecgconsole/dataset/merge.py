@@ -1,0 +1,230 @@
+"""All shards into one ``full_dataset.h5`` and one ``rejected.parquet``, row after row in the order of the plan.
+
+Nothing is removed here: until the caller does, the shards are there, and a merge that died is done again
+and gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ecgconsole.dataset.segments import Rows, as_bytes
+from ecgconsole.dataset.shards import check_space, write_column
+from ecgconsole.dataset.storage import (
+    RowsReader,
+    RowsWriter,
+    content_sha256,
+    create,
+    dataset_paths,
+    hash_header,
+    plain_dtype,
+)
+from ecgconsole.errors import MachineError
+from ecgconsole.signals.reasons import Reason
+from ecgconsole.workspace import replacing
+
+REJECTED_SCHEMA = pa.schema(
+    [
+        ("level", pa.string()),
+        ("patient_id", pa.string()),
+        ("record", pa.string()),
+        ("start_seconds", pa.float64()),
+        ("where", pa.string()),
+        ("reason", pa.uint8()),
+        ("label", pa.string()),
+        ("ecg_reason", pa.uint8()),
+        ("ppg_reason", pa.uint8()),
+        ("detail", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class MergePlan:
+    """What to merge. ``patients``: columns of the group ``/patient`` without rows, one entry for each
+    patient with segments, in order; ``split`` and ``hadm_id`` by patient and by record."""
+
+    shards: tuple[Path, ...]
+    segments: int
+    patients: Rows
+    split: dict[str, str]
+    hadm_id: dict[str, int]
+    attributes: dict[str, Any]
+    columns: dict[str, dict[str, str]]
+    compression: str
+
+
+def merge(plan: MergePlan, output: Path) -> tuple[str, int]:
+    """Writes ``output``, reads it back, puts it in place; returns ``content_sha256`` and the file's size.
+
+    Runs in a process that may die. Raises ``MachineError`` where the disk cannot hold the file or returns
+    other bytes than were written.
+    """
+    check_space(output.parent, sum(path.stat().st_size for path in plan.shards))
+    with replacing(output) as temporary:
+        with create(temporary) as file:
+            for name, value in plan.attributes.items():
+                file.attrs[name] = value
+            _write_columns(plan, file)
+            _write_patients(plan, file)
+            digest = _hash_columns(file)
+            _write_signal(plan, file, digest)
+            for path, column in plan.columns.items():
+                if path in file:
+                    file[path].attrs.update(column)
+            file.attrs["content_sha256"] = digest.hexdigest()
+        with h5py.File(temporary, "r", locking=False) as file:
+            if content_sha256(file) != digest.hexdigest():
+                raise MachineError(f"{output}: the disk returned other bytes than were written; check this disk")
+        n_bytes = temporary.stat().st_size
+    return digest.hexdigest(), n_bytes
+
+
+def write_rejected(shards: Sequence[Path], others: Rows | None, output: Path) -> dict[str, int]:
+    """``rejected.parquet``: first ``others`` (records and patients that reached no shard), then shard by shard.
+
+    Returns the number of rows by reason label.
+    """
+    totals: dict[str, int] = {}
+    with replacing(output) as temporary, pq.ParquetWriter(temporary, REJECTED_SCHEMA, compression="zstd") as writer:
+        for rows in ([others] if others else []) + [_rejected_of(path) for path in shards]:
+            if not rows:
+                continue
+            table = _rejected_table(rows)
+            writer.write_table(table)
+            numbers, counts = np.unique(rows["reason"], return_counts=True)
+            for number, n in zip(numbers, counts, strict=True):
+                label = Reason(int(number)).label
+                totals[label] = totals.get(label, 0) + int(n)
+    return totals
+
+
+def _write_columns(plan: MergePlan, file: h5py.File) -> None:
+    """Every column but the signal, streamed shard by shard; those that only the merge knows are added."""
+    dtypes = _column_dtypes(plan.shards)
+    split_of = {as_bytes(p): s.encode() for p, s in plan.split.items()}
+    hadm_of = {as_bytes(r): h for r, h in plan.hadm_id.items()}
+    dtypes["segment/split"] = (np.dtype("S5"), ())
+    dtypes["segment/hadm_id"] = (np.dtype("<i8"), ())
+    writers = {
+        path: RowsWriter(file, path, dtype, tail, plan.segments, plan.compression)
+        for path, (dtype, tail) in sorted(dtypes.items())
+    }
+    for shard in _opened(plan.shards):
+        if not shard["signal"].shape[0]:
+            continue
+        columns = {path: _whole(shard[path]) for path in writers if path in shard}
+        columns["segment/split"] = _looked_up(columns["segment/patient_id"], split_of, np.dtype("S5"))
+        columns["segment/hadm_id"] = _looked_up(columns["segment/record"], hadm_of, np.dtype("<i8"))
+        for path, writer in writers.items():
+            writer.append(columns[path])
+    for writer in writers.values():
+        writer.close()
+
+
+def _write_patients(plan: MergePlan, file: h5py.File) -> None:
+    for name, values in sorted(plan.patients.items()):
+        write_column(file, f"patient/{name}", values, plan.compression)
+    stop = np.cumsum(plan.patients["segments"], dtype=np.int64)
+    write_column(file, "patient/row_stop", stop, plan.compression)
+    write_column(file, "patient/row_start", stop - plan.patients["segments"], plan.compression)
+
+
+def _hash_columns(file: h5py.File) -> Any:
+    """The running digest over all datasets there are; ``/signal`` comes last in path order."""
+    digest = hashlib.sha256()
+    for path in dataset_paths(file):
+        if path > "/signal":
+            raise ValueError(f"{path} sorts after /signal, whose hash must come last")
+        digest.update(hash_header(path, file[path].dtype, file[path].shape))
+        for rows in RowsReader(file[path]).chunks():
+            digest.update(np.ascontiguousarray(rows).data)
+    return digest
+
+
+def _write_signal(plan: MergePlan, file: h5py.File, digest: Any) -> None:
+    """Chunks are copied as stored where they fall on chunk borders, else cut anew, and deflated by two threads."""
+    tail = next(shard["signal"].shape[1:] for shard in _opened(plan.shards))
+    writer = RowsWriter(file, "signal", np.dtype("<i2"), tail, plan.segments, plan.compression)
+    digest.update(hash_header("/signal", np.dtype("<i2"), (plan.segments, *tail)))
+    for shard in _opened(plan.shards):
+        reader = RowsReader(shard["signal"])
+        for start in range(0, reader.n_rows, reader.chunk_rows):
+            rows = reader.chunk(start)
+            digest.update(np.ascontiguousarray(rows).data)
+            whole = len(rows) == reader.chunk_rows == writer.chunk_rows
+            stored = reader.stored(start) if whole else None
+            if stored is None or not writer.append_stored(stored):
+                writer.append(rows)
+    writer.close()
+
+
+def _opened(paths: Sequence[Path]) -> Iterator[h5py.File]:
+    for path in paths:
+        with h5py.File(path, "r", locking=False) as shard:
+            yield shard
+
+
+def _column_dtypes(paths: Sequence[Path]) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    """Dtype and row shape of each column; texts as long as the longest of any shard."""
+    found: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+    for shard in _opened(paths):
+        for path in dataset_paths(shard):
+            name = path.removeprefix("/")
+            if name == "signal" or name.startswith("rejected/"):
+                continue
+            dtype = plain_dtype(shard[name].dtype)
+            if name in found:
+                dtype = np.promote_types(dtype, found[name][0])
+            found[name] = (dtype, tuple(shard[name].shape[1:]))
+    return found
+
+
+def _whole(dataset: h5py.Dataset) -> np.ndarray:
+    reader = RowsReader(dataset)
+    return reader.slice(0, reader.n_rows)
+
+
+def _looked_up(keys: np.ndarray, values: dict[bytes, Any], dtype: np.dtype[Any]) -> np.ndarray:
+    """``values`` for each key, looked up once for each different key; 0 or empty where there is none."""
+    unique, inverse = np.unique(keys, return_inverse=True)
+    empty: Any = b"" if dtype.kind == "S" else 0
+    return np.array([values.get(key, empty) for key in unique.tolist()], dtype)[inverse]
+
+
+def _rejected_of(path: Path) -> Rows | None:
+    with h5py.File(path, "r", locking=False) as shard:
+        if "rejected" not in shard:
+            return None
+        return {name: _whole(shard["rejected"][name]) for name in shard["rejected"]}
+
+
+def _rejected_table(rows: Rows) -> pa.Table:
+    def text(name: str) -> pa.Array:
+        return pa.array([value.decode() for value in rows[name].tolist()], pa.string())
+
+    reasons = rows["reason"]
+    return pa.table(
+        {
+            "level": text("level"),
+            "patient_id": text("patient_id"),
+            "record": text("record"),
+            "start_seconds": pa.array(rows["start_seconds"], pa.float64(), from_pandas=True),
+            "where": text("where"),
+            "reason": pa.array(reasons, pa.uint8()),
+            "label": pa.array([Reason(int(n)).label for n in reasons], pa.string()),
+            "ecg_reason": pa.array(rows["signal_reason"][:, 0], pa.uint8()),
+            "ppg_reason": pa.array(rows["signal_reason"][:, 1], pa.uint8()),
+            "detail": text("detail"),
+        },
+        REJECTED_SCHEMA,
+    )

@@ -1,0 +1,110 @@
+"""Which patients make which shard, and what a shard's bytes depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ecgconsole import __version__
+from ecgconsole.config import Config, flatten
+from ecgconsole.dataset.discovery import Patient
+from ecgconsole.dataset.storage import FORMAT_VERSION
+
+# Whatever else is configured, a shard of the same patients from the same files has the same bytes.
+SHARD_SETTINGS = (
+    "data.ecg_channels",
+    "data.ppg_channels",
+    "data.require",
+    "build.min_segments_per_patient",
+    "build.max_segments_per_patient",
+    "build.segment_seconds",
+    "build.sampling_rate_hz",
+    "build.ecg_band_hz",
+    "build.ppg_band_hz",
+)
+# A shard is also closed at this many windows, so that a lost one costs minutes and not hours.
+MAXIMUM_SHARD_WINDOWS = 32_000
+BYTES_PER_SIGNAL = 2_500
+BYTES_OF_COLUMNS = 400
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """Patients of one shard, in order. ``number`` counts from 1; ``identity`` names its file."""
+
+    number: int
+    identity: str
+    configuration: str
+    patients: tuple[Patient, ...]
+    forecast_windows: int
+
+    @property
+    def file_name(self) -> str:
+        return f"shard-{self.identity[:24]}.h5"
+
+    @property
+    def manifest_name(self) -> str:
+        return f"shard-{self.identity[:24]}.json"
+
+
+def plan_shards(patients: Sequence[Patient], config: Config) -> list[ShardPlan]:
+    """Consecutive patients, at most ``build.shard_patients`` and ``MAXIMUM_SHARD_WINDOWS`` a shard."""
+    groups: list[list[Patient]] = []
+    windows = 0
+    for patient in patients:
+        n = forecast_windows(patient, config)
+        if not groups or len(groups[-1]) >= config.build.shard_patients or windows + n > MAXIMUM_SHARD_WINDOWS:
+            groups.append([])
+            windows = 0
+        groups[-1].append(patient)
+        windows += n
+    configuration = configuration_hash(config)
+    return [
+        ShardPlan(
+            number=number,
+            identity=_identity(configuration, group),
+            configuration=configuration,
+            patients=tuple(group),
+            forecast_windows=sum(forecast_windows(p, config) for p in group),
+        )
+        for number, group in enumerate(groups, 1)
+    ]
+
+
+def configuration_hash(config: Config) -> str:
+    """Of everything that a shard's bytes depend on, besides the recordings: settings, program, format."""
+    return hashlib.sha256(json.dumps(shard_settings(config), sort_keys=True).encode()).hexdigest()
+
+
+def shard_settings(config: Config) -> dict[str, Any]:
+    values = flatten(config.model_dump(mode="json"))
+    return {
+        **{key: values[key] for key in SHARD_SETTINGS},
+        "ecgconsole": __version__,
+        "format": FORMAT_VERSION,
+    }
+
+
+def forecast_windows(patient: Patient, config: Config) -> int:
+    """Segments that the patient can give at most."""
+    limit = config.build.max_segments_per_patient
+    return patient.candidate_windows if limit is None else min(patient.candidate_windows, limit)
+
+
+def forecast_bytes(windows: int, config: Config) -> int:
+    """Size on disk of so many segments, at most, from the sizes measured on MIMIC-III."""
+    samples = config.build.segment_seconds * config.build.sampling_rate_hz
+    signals = 1 if config.data.require in ("ecg", "ppg") else 2
+    return int(windows * (signals * BYTES_PER_SIGNAL * samples / 1250 + BYTES_OF_COLUMNS))
+
+
+def _identity(configuration: str, patients: Sequence[Patient]) -> str:
+    digest = hashlib.sha256(configuration.encode())
+    for patient in patients:
+        digest.update(f"\n{patient.patient_id}".encode("utf-8", "surrogateescape"))
+        for recording in patient.recordings:
+            digest.update(f"\n\t{recording.record}\t{recording.inputs}".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()

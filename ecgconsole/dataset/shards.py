@@ -1,0 +1,290 @@
+"""The unit of commit: some patients in one HDF5 file, whole or absent, and its manifest.
+
+A shard is committed when its manifest is there: the file is written under a temporary name, synced,
+renamed, its folder synced, and then the manifest is written the same way.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ecgconsole.config import Config
+from ecgconsole.dataset.discovery import Rejection, inputs_digest
+from ecgconsole.dataset.plan import ShardPlan, forecast_bytes, forecast_windows, shard_settings
+from ecgconsole.dataset.segments import Rows, Tally, patient_rows, rejection_row
+from ecgconsole.dataset.storage import RowsWriter, create
+from ecgconsole.errors import ConfigurationError, MachineError
+from ecgconsole.signals.headers import RecordError, read_record
+from ecgconsole.signals.reasons import Reason
+from ecgconsole.text import sanitise, size
+from ecgconsole.workspace import replacing, write_json
+
+# Free space to leave, besides what a shard may need.
+MARGIN_BYTES = 64 << 20
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class InputsChanged(Exception):
+    """A recording's files are not those that were planned for: changed, or their disk is gone."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a committed shard holds. ``patients``: a dict each, see ``_patient_entry``."""
+
+    file: str
+    identity: str
+    configuration: str
+    settings: dict[str, Any]
+    sha256: str
+    n_bytes: int
+    segments: int
+    rejected: dict[str, int]
+    problems: dict[str, int]
+    patients: list[dict[str, Any]]
+
+
+def build_shard(plan: ShardPlan, root: Path, config: Config, folder: Path, skip: frozenset[str]) -> Manifest:
+    """Builds and commits one shard in ``folder``; runs in a worker process that may die.
+
+    Patients in ``skip`` are left out as ``worker-died``. Raises ``MachineError`` where the disk cannot
+    hold it, ``InputsChanged`` where the recordings are not those of the plan, ``OSError`` where they cannot
+    be read.
+    """
+    needed = forecast_bytes(plan.forecast_windows, config)
+    check_space(folder, needed)
+    marker = marker_path(folder, plan)
+    path = folder / plan.file_name
+    try:
+        with replacing(path) as temporary:
+            with ShardFile(temporary, config) as shard:
+                patients = [_add_patient(shard, root, patient, config, skip, marker) for patient in plan.patients]
+                rejected, problems = shard.finish()
+            _check_inputs(plan, root)
+            n_bytes, sha256 = temporary.stat().st_size, file_sha256(temporary)
+        manifest = Manifest(
+            file=path.name,
+            identity=plan.identity,
+            configuration=plan.configuration,
+            settings=shard_settings(config),
+            sha256=sha256,
+            n_bytes=n_bytes,
+            segments=sum(p["segments"] for p in patients),
+            rejected=rejected,
+            problems=problems,
+            patients=patients,
+        )
+        write_json(folder / plan.manifest_name, vars(manifest))
+    except OSError as error:
+        raise _classified(error, folder, needed) from error
+    marker.unlink(missing_ok=True)
+    return manifest
+
+
+class ShardFile:
+    """A shard being written: signals go to the file as they come, columns at the end."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self._file = create(path)
+        self._samples = round(config.build.segment_seconds * config.build.sampling_rate_hz)
+        self._signal = RowsWriter(self._file, "signal", np.dtype("<i2"), (2, self._samples))
+        self._columns: dict[str, list[np.ndarray]] = {}
+        self._rejected: list[Rows] = []
+
+    def __enter__(self) -> ShardFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, rows: Rows) -> None:
+        for path, values in rows.items():
+            if path == "signal":
+                self._signal.append(values)
+            else:
+                self._columns.setdefault(path, []).append(values)
+
+    def reject(self, rejected: list[Rows]) -> None:
+        self._rejected += rejected
+
+    def finish(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Writes the columns; returns rejected windows by reason, and all other rejections by reason."""
+        self._signal.close()
+        for path, parts in sorted(self._columns.items()):
+            write_column(self._file, path, np.concatenate(parts))
+        if not self._rejected:
+            return {}, {}
+        rejected = {name: np.concatenate([rows[name] for rows in self._rejected]) for name in self._rejected[0]}
+        for name, values in sorted(rejected.items()):
+            write_column(self._file, f"rejected/{name}", values)
+        of_window = rejected["level"] == b"window"
+        return _by_label(rejected["reason"][of_window]), _by_label(rejected["reason"][~of_window])
+
+
+def write_column(group: h5py.Group, path: str, values: np.ndarray, compression: str = "gzip") -> None:
+    """A whole column at once, little-endian."""
+    dtype = values.dtype if values.dtype.kind == "S" else values.dtype.newbyteorder("<")
+    writer = RowsWriter(group, path, dtype, values.shape[1:], len(values), compression)
+    writer.append(values)
+    writer.close()
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """The manifest at ``path``, or None where it is no whole manifest."""
+    try:
+        data = json.loads(path.read_text())
+        return Manifest(**data)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def is_intact(folder: Path, manifest: Manifest) -> bool:
+    """Whether the shard's file has the bytes that were committed."""
+    path = folder / manifest.file
+    try:
+        return path.stat().st_size == manifest.n_bytes and file_sha256(path) == manifest.sha256
+    except OSError:
+        return False
+
+
+def check_configuration(folder: Path, config: Config, configuration: str) -> None:
+    """Raises ``ConfigurationError`` where ``folder`` holds a shard that was built with other settings."""
+    for path in sorted(folder.glob("shard-*.json")):
+        manifest = read_manifest(path)
+        if manifest is None or manifest.configuration == configuration:
+            continue
+        now = shard_settings(config)
+        different = tuple(
+            f"{key}: {json.dumps(manifest.settings.get(key))} in the shards, {json.dumps(now.get(key))} now"
+            for key in sorted({*manifest.settings, *now})
+            if manifest.settings.get(key) != now.get(key)
+        )
+        raise ConfigurationError(
+            f"{folder} holds shards of an interrupted build with other settings; go back to those settings,"
+            " or use --rebuild to discard the shards:",
+            tuple(sanitise(line, 300) for line in different),
+        )
+
+
+def quarantine(folder: Path, plan: ShardPlan) -> None:
+    """Moves a damaged shard and its manifest aside."""
+    aside = folder / "quarantine"
+    aside.mkdir(exist_ok=True)
+    for name in (plan.manifest_name, plan.file_name):
+        if (folder / name).exists():
+            os.replace(folder / name, aside / name)
+
+
+def marker_path(folder: Path, plan: ShardPlan) -> Path:
+    """Names the patient in hand, for whoever finds that the worker died."""
+    return folder / f".{plan.file_name}.patient.partial"
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raises ``MachineError`` where the disk of ``folder`` has less than ``needed`` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if free < needed + MARGIN_BYTES:
+        raise MachineError(
+            f"{folder}: the disk is full: {size(needed + MARGIN_BYTES)} are needed, {size(free)} are free. Make room"
+            " and start the same command: it continues from what is committed"
+        )
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _add_patient(
+    shard: ShardFile, root: Path, patient: Any, config: Config, skip: frozenset[str], marker: Path
+) -> dict[str, Any]:
+    if patient.patient_id in skip:
+        reason = Reason.WORKER_DIED
+        detail = (
+            f"{forecast_windows(patient, config)} candidate windows lost; the next build with --rebuild tries again"
+        )
+        shard.reject([rejection_row(reason.unit, Rejection(reason, patient.patient_id, "", "", detail))])
+        return _patient_entry(patient.patient_id, Tally(candidate_windows=patient.candidate_windows))
+    marker.write_text(patient.patient_id, errors="replace")
+    tally = Tally()
+    for rows in patient_rows(root, patient, config, tally):
+        shard.append(rows)
+    shard.reject(_in_order(tally.rejected))
+    return _patient_entry(patient.patient_id, tally)
+
+
+def _patient_entry(patient_id: str, tally: Tally) -> dict[str, Any]:
+    """A patient in a manifest: counts, and the medians and upper deciles of the rhythm columns."""
+    windows: Counter[int] = Counter()
+    for rows in tally.rejected:
+        if rows["level"][0] == b"window":
+            windows.update(rows["reason"].tolist())
+    rhythm = {}
+    if tally.segments:
+        for name, parts in sorted(tally.rhythm.items()):
+            values = np.concatenate(parts)
+            values = values[np.isfinite(values)].astype(np.float64)
+            median, p90 = np.quantile(values, [0.5, 0.9]).tolist() if len(values) else (None, None)
+            rhythm[name] = {"median": median, "p90": p90, "segments": len(values)}
+    return {
+        "patient_id": patient_id,
+        "segments": tally.segments,
+        "candidate_windows": tally.candidate_windows,
+        "rejected_windows": {Reason(number).label: n for number, n in sorted(windows.items())},
+        "rhythm": rhythm,
+    }
+
+
+def _in_order(rejected: list[Rows]) -> list[Rows]:
+    """One block of rows, by level, record, place and time: rounds of even selection come in any order."""
+    if not rejected:
+        return []
+    joined = {name: np.concatenate([rows[name] for rows in rejected]) for name in rejected[0]}
+    order = np.lexsort((joined["start_seconds"], joined["where"], joined["record"], joined["level"]))
+    return [{name: values[order] for name, values in joined.items()}]
+
+
+def _by_label(reasons: np.ndarray) -> dict[str, int]:
+    numbers, counts = np.unique(reasons, return_counts=True)
+    return {Reason(int(number)).label: int(n) for number, n in zip(numbers, counts, strict=True)}
+
+
+def _check_inputs(plan: ShardPlan, root: Path) -> None:
+    """Raises ``InputsChanged`` unless every planned record is still made of the same files.
+
+    A folder that is unmounted midway makes each file look absent; this tells it from files that were
+    absent from the start.
+    """
+    for patient in plan.patients:
+        for recording in patient.recordings:
+            try:
+                digest = inputs_digest(root, read_record(root, recording.record))
+            except RecordError as error:
+                raise InputsChanged(str(error)) from error
+            if digest != recording.inputs:
+                raise InputsChanged(f"{sanitise(recording.record, 200)}: its files are not those that were planned for")
+
+
+def _classified(error: OSError, folder: Path, needed: int) -> Exception:
+    """What an ``OSError`` in a worker means: the disk is full, the output cannot be written, or the input is lost."""
+    if error.errno in OUT_OF_SPACE or "No space left" in str(error) or "File too large" in str(error):
+        free = shutil.disk_usage(folder).free
+        return MachineError(
+            f"{folder}: no space left while writing a shard: {size(needed + MARGIN_BYTES)} are needed, {size(free)} are"
+            " free (or a quota or file-size limit is reached). Make room and start the same command"
+        )
+    name = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else None
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and (name is None or folder in name.parents):
+        return MachineError(f"{folder}: cannot be written ({error.strerror}); choose another output folder")
+    return error

@@ -1,0 +1,310 @@
+"""HDF5 as this project uses it: how a file is created, filled by rows, opened with suspicion, and hashed.
+
+Path, dtype and shape of everything in ``full_dataset.h5`` are described in the interface; a shard is the
+same without what only the merge can know (splits, admissions, patients).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ecgconsole.dataset import codec
+from ecgconsole.errors import ConfigurationError, InputError, MachineError
+from ecgconsole.text import sanitise, size
+
+FORMAT_VERSION = 1
+LIBVER = ("v110", "v110")
+SIGNAL_CHUNK_ROWS = 32
+COLUMN_CHUNK_BYTES = 1 << 16
+SIGNALS = ("ECG", "PPG")
+
+# A deflate stream expands at most about 1032 times (RFC 1951); anything that claims more is not data.
+MAXIMUM_EXPANSION = 1032
+MAXIMUM_CHUNK_BYTES = 64 << 20
+MAXIMUM_OBJECTS = 2000
+ZSTD = 32015
+
+
+class RowsWriter:
+    """Appends rows to one new dataset, chunk by chunk, with the filters applied here where they are gzip's.
+
+    ``n_rows`` is the final number of rows, or None where it is not known yet.
+    """
+
+    def __init__(
+        self,
+        group: h5py.Group,
+        path: str,
+        dtype: np.dtype[Any],
+        tail: tuple[int, ...],
+        n_rows: int | None = None,
+        compression: str = "gzip",
+    ) -> None:
+        self.dtype, self.tail = dtype, tail
+        self.chunk_rows = rows_in_chunk(path, dtype, tail)
+        if n_rows is not None:
+            self.chunk_rows = min(self.chunk_rows, max(n_rows, 1))
+        self._direct = compression == "gzip"
+        self._n_rows = n_rows
+        self._pending: list[np.ndarray] = []
+        self._n_pending = 0
+        self._written = 0
+        self.dataset = group.create_dataset(
+            path,
+            shape=(n_rows or 0, *tail),
+            maxshape=(n_rows, *tail),
+            dtype=h5py.string_dtype("utf-8", dtype.itemsize) if dtype.kind == "S" else dtype,
+            chunks=(self.chunk_rows, *tail),
+            shuffle=True,
+            fletcher32=True,
+            track_times=False,
+            **_compression(compression),
+        )
+
+    def append(self, rows: np.ndarray) -> None:
+        """``rows``: (n, *tail) of any dtype that casts safely to the dataset's."""
+        rows = rows.astype(self.dtype, casting="safe" if self.dtype.kind != "S" else "same_kind", copy=False)
+        self._pending.append(rows)
+        self._n_pending += len(rows)
+        if self._n_pending >= self.chunk_rows:
+            joined = np.concatenate(self._pending) if len(self._pending) > 1 else self._pending[0]
+            whole = len(joined) - len(joined) % self.chunk_rows
+            for start in range(0, whole, self.chunk_rows):
+                self._write(joined[start : start + self.chunk_rows])
+            rest = joined[whole:].copy()
+            self._pending, self._n_pending = ([rest], len(rest)) if len(rest) else ([], 0)
+
+    def append_stored(self, stored: bytes) -> bool:
+        """Takes a whole chunk as another file of ours holds it; False where rows are not on a chunk border."""
+        if self._n_pending or not self._direct:
+            return False
+        self._reserve(self.chunk_rows)
+        self.dataset.id.write_direct_chunk((self._written, *[0] * len(self.tail)), stored)
+        self._written += self.chunk_rows
+        return True
+
+    def close(self) -> int:
+        """Writes the last, partial chunk; returns the number of rows."""
+        if self._n_pending:
+            self._write(np.concatenate(self._pending))
+            self._pending, self._n_pending = [], 0
+        if self._n_rows is None:
+            self.dataset.resize(self._written, axis=0)
+        elif self._written != self._n_rows:
+            raise ValueError(f"{self.dataset.name} got {self._written} rows, not {self._n_rows}")
+        return self._written
+
+    def _reserve(self, n: int) -> None:
+        if self._n_rows is None and self._written + n > self.dataset.shape[0]:
+            # Grown by doubling: a resize for every chunk would rewrite the chunk index each time.
+            self.dataset.resize(max(self._written + n, 2 * self.dataset.shape[0]), axis=0)
+
+    def _write(self, rows: np.ndarray) -> None:
+        n = len(rows)
+        self._reserve(n)
+        if not self._direct:
+            self.dataset[self._written : self._written + n] = rows
+        else:
+            if n < self.chunk_rows:
+                padded = np.zeros((self.chunk_rows, *self.tail), self.dtype)
+                padded[:n] = rows
+                rows = padded
+            self.dataset.id.write_direct_chunk((self._written, *[0] * len(self.tail)), codec.encode(rows))
+        self._written += n
+
+
+class RowsReader:
+    """Rows of one dataset, decoded here where its filters allow it, by HDF5 otherwise."""
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self.dataset = dataset
+        self.dtype = plain_dtype(dataset.dtype)
+        self.tail = tuple(dataset.shape[1:])
+        self.n_rows = int(dataset.shape[0])
+        self.chunk_rows = int(dataset.chunks[0]) if dataset.chunks else 1 << 14
+        self._direct = bool(dataset.chunks) and dataset.chunks[1:] == self.tail and filters(dataset) == codec.PIPELINE
+
+    def stored(self, start: int) -> bytes | None:
+        """The chunk that begins at row ``start`` as the file holds it, if it went through all filters."""
+        if not self._direct:
+            return None
+        mask, stored = self.dataset.id.read_direct_chunk((start, *[0] * len(self.tail)))
+        return bytes(stored) if mask == 0 else None
+
+    def chunk(self, start: int) -> np.ndarray:
+        """The rows of the chunk that begins at row ``start`` (a multiple of ``chunk_rows``)."""
+        stop = min(start + self.chunk_rows, self.n_rows)
+        stored = self.stored(start)
+        try:
+            if stored is None:
+                return np.asarray(self.dataset[start:stop]).astype(self.dtype, copy=False)
+            return codec.decode(stored, self.dtype, (self.chunk_rows, *self.tail))[: stop - start]
+        except (codec.DamagedChunk, OSError) as error:
+            raise InputError(
+                f"{self.dataset.file.filename}: rows {start} to {stop - 1} of {self.dataset.name} are damaged"
+                f" ({sanitise(error, 200)}); build the dataset again, or restore the file from a copy"
+            ) from error
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        for start in range(0, self.n_rows, self.chunk_rows):
+            yield self.chunk(start)
+
+    def slice(self, start: int, stop: int) -> np.ndarray:
+        """Rows ``start`` to ``stop``, (stop - start, *tail)."""
+        if stop <= start:
+            return np.empty((0, *self.tail), self.dtype)
+        first = start - start % self.chunk_rows
+        out = np.empty((stop - start, *self.tail), self.dtype)
+        for at in range(first, stop, self.chunk_rows):
+            rows = self.chunk(at)
+            a, b = max(start, at), min(stop, at + len(rows))
+            out[a - start : b - start] = rows[a - at : b - at]
+        return out
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Rows in any order, (n, *tail); each chunk is decoded once."""
+        out = np.empty((len(rows), *self.tail), self.dtype)
+        order = np.argsort(rows, kind="stable")
+        chunk_of = rows[order] // self.chunk_rows
+        for group in np.split(order, np.flatnonzero(np.diff(chunk_of)) + 1):
+            if len(group):
+                start = int(rows[group[0]] // self.chunk_rows) * self.chunk_rows
+                out[group] = self.chunk(start)[rows[group] - start]
+        return out
+
+
+def create(path: Path) -> h5py.File:
+    """A new file at ``path``. Locks are not needed: until it is renamed, only its writer knows it."""
+    return h5py.File(path, "w", libver=LIBVER, locking=False)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file from anywhere, read-only, after ``check_structure``.
+
+    Raises ``InputError`` where there is no such file, it is not HDF5, or it is not to be trusted.
+    """
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        if "lock" in str(error):
+            raise MachineError(
+                f"{path}: this disk supports no locks ({sanitise(error, 200)}); set HDF5_USE_FILE_LOCKING=FALSE"
+            ) from error
+        raise InputError(f"{path}: not a readable HDF5 file ({sanitise(error, 200)})") from error
+    with file:
+        check_structure(file, path)
+        yield file
+
+
+def check_structure(file: h5py.File, path: Path) -> None:
+    """Refuses what could lead out of the file or ask for absurd memory: ``InputError`` says which and where."""
+    file_bytes = path.stat().st_size
+    seen = 0
+
+    def refuse(name: str, why: str) -> None:
+        raise InputError(f"{path}: {sanitise(name, 200)} {why}; the file is refused")
+
+    def visit(group: h5py.Group, depth: int) -> None:
+        nonlocal seen
+        for name in group:
+            full = f"{group.name.rstrip('/')}/{name}"
+            seen += 1
+            if seen > MAXIMUM_OBJECTS or depth > 4:
+                refuse(full, "is one object too many or too deep")
+            try:
+                kind = group.get(name, getclass=True, getlink=True)
+            except TypeError:
+                kind = None
+            if kind is not h5py.HardLink:
+                refuse(full, "is a soft, external or user-defined link")
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                visit(item, depth + 1)
+            elif isinstance(item, h5py.Dataset):
+                check_dataset(item, full)
+            else:
+                refuse(full, "is neither a group nor a dataset")
+
+    def check_dataset(dataset: h5py.Dataset, full: str) -> None:
+        if dataset.is_virtual or dataset.external:
+            refuse(full, "keeps its data outside the file")
+        if dataset.dtype.kind not in "biufS" or dataset.dtype.itemsize == 0 or dataset.shape is None:
+            refuse(full, f"is of type {dataset.dtype}, which no dataset of ours has")
+        n_bytes = int(np.prod([int(n) for n in dataset.shape], dtype=object)) * dataset.dtype.itemsize
+        if n_bytes > MAXIMUM_EXPANSION * file_bytes:
+            refuse(full, f"claims shape {dataset.shape}, {size(n_bytes)} in a file of {size(file_bytes)}")
+        if dataset.chunks and int(np.prod(dataset.chunks, dtype=object)) * dataset.dtype.itemsize > MAXIMUM_CHUNK_BYTES:
+            refuse(full, f"has chunks of shape {dataset.chunks}")
+        unknown = set(filters(dataset)) - {*codec.PIPELINE, ZSTD}
+        if unknown:
+            refuse(full, f"is stored through unknown filters {sorted(unknown)}")
+        if ZSTD in filters(dataset):
+            import_zstd()
+
+    visit(file, 0)
+
+
+def filters(dataset: h5py.Dataset) -> tuple[int, ...]:
+    """Numbers of the dataset's filters, in order."""
+    plist = dataset.id.get_create_plist()
+    return tuple(plist.get_filter(i)[0] for i in range(plist.get_nfilters()))
+
+
+def rows_in_chunk(path: str, dtype: np.dtype[Any], tail: tuple[int, ...]) -> int:
+    if path.strip("/") == "signal":
+        return SIGNAL_CHUNK_ROWS
+    return max(1, COLUMN_CHUNK_BYTES // (dtype.itemsize * int(np.prod(tail, dtype=int))))
+
+
+def plain_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """``dtype`` little-endian and without h5py's metadata."""
+    return np.dtype(dtype.str).newbyteorder("<")
+
+
+def dataset_paths(group: h5py.Group) -> list[str]:
+    """Paths (``/quality/noise``) of all datasets, sorted."""
+    paths: list[str] = []
+    group.visititems(lambda name, item: paths.append("/" + name) if isinstance(item, h5py.Dataset) else None)
+    return sorted(paths)
+
+
+def hash_header(path: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """What precedes a dataset's bytes in ``content_sha256``, as ASCII: ``/scale <f4 (1200, 2)`` and a newline."""
+    return f"{path} {plain_dtype(dtype).str} {tuple(int(n) for n in shape)}\n".encode()
+
+
+def content_sha256(file: h5py.File) -> str:
+    """SHA-256 over path, dtype, shape and uncompressed little-endian bytes of every dataset in sorted path order."""
+    digest = hashlib.sha256()
+    for path in dataset_paths(file):
+        dataset = file[path]
+        digest.update(hash_header(path, dataset.dtype, dataset.shape))
+        for rows in RowsReader(dataset).chunks():
+            digest.update(np.ascontiguousarray(rows).data)
+    return digest.hexdigest()
+
+
+def import_zstd() -> Any:
+    try:
+        import hdf5plugin
+    except ImportError as error:
+        raise ConfigurationError(
+            "zstd needs the extra of that name: pip install 'ecgconsole[zstd]', or set build.compression to gzip"
+        ) from error
+    return hdf5plugin
+
+
+def _compression(name: str) -> Mapping[str, Any]:
+    if name == "gzip":
+        return {"compression": "gzip", "compression_opts": codec.DEFLATE_LEVEL}
+    return {} if name == "none" else dict(import_zstd().Zstd())

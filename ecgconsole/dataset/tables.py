@@ -1,0 +1,133 @@
+"""A row a patient: the metadata, the clinical features, and the group ``/patient`` of the dataset."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ecgconsole.config import Config
+from ecgconsole.dataset.discovery import Patient
+from ecgconsole.dataset.segments import Rows, as_bytes
+from ecgconsole.workspace import write_atomically
+
+# Labels that say "outcome" when patients are split into strata.
+OUTCOME_WORDS = ("stroke", "atrial_fibrillation", "42731", "427_31")
+SPREADSHEET_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def record_frame(patients: Sequence[Patient]) -> pd.DataFrame:
+    """A row a record, as ``clinical.link_records`` wants it."""
+    recordings = [r for p in patients for r in p.recordings]
+    return pd.DataFrame(
+        {
+            "patient_id": pd.Series([r.patient_id for r in recordings], dtype="str"),
+            "subject_id": pd.array([r.subject_id for r in recordings], dtype="Int64"),
+            "record": pd.Series([r.record for r in recordings], dtype="str"),
+            "start": pd.Series([r.start for r in recordings], dtype="datetime64[ms]"),
+            "end": pd.Series([r.end for r in recordings], dtype="datetime64[ms]"),
+        }
+    )
+
+
+def clinical_tables(config: Config, patients: Sequence[Patient]) -> tuple[pd.DataFrame | None, dict[str, int]]:
+    """The clinical row of each patient, and ``record -> hadm_id`` for linked records; None without tables."""
+    if config.data.clinical_dir is None:
+        return None, {}
+    # DuckDB takes long to load; a build without tables does not need it.
+    from ecgconsole.clinical import link_records, patient_table
+
+    folder = Path(config.data.clinical_dir)
+    records = record_frame(patients)
+    links = records.merge(
+        link_records(folder, records, config.clinical.link_tolerance_hours), on="record", how="left", validate="1:1"
+    )
+    linked = links.dropna(subset=["hadm_id"])
+    hadm_id = {str(r): int(h) for r, h in zip(linked["record"], linked["hadm_id"], strict=True)}
+    return patient_table(folder, links), hadm_id
+
+
+def metadata_frame(
+    patients: Sequence[Patient], entries: Sequence[dict[str, Any]], clinical: pd.DataFrame | None
+) -> pd.DataFrame:
+    """A row a patient with segments, in dataset order: counts, hours, rhythm medians, then the clinical columns.
+
+    ``entries`` are the manifests' dicts of the same patients.
+    """
+    rows = []
+    for patient, entry in zip(patients, entries, strict=True):
+        starts = [r.start for r in patient.recordings if r.start is not None]
+        row: dict[str, Any] = {
+            "patient_id": patient.patient_id,
+            "segments": entry["segments"],
+            "candidate_windows": entry["candidate_windows"],
+            "rejected_windows": sum(entry["rejected_windows"].values()),
+            "records": len(patient.recordings),
+            "recorded_hours": patient.hours,
+            "first_record_start": min(starts) if starts else None,
+        }
+        for name, values in entry["rhythm"].items():
+            row[f"{name}_median"] = values["median"]
+            row[f"{name}_p90"] = values["p90"]
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    frame["first_record_start"] = frame["first_record_start"].astype("datetime64[ms]")
+    if clinical is None:
+        return frame
+    new = clinical[[c for c in clinical.columns if c == "patient_id" or c not in frame.columns]]
+    return frame.merge(new, on="patient_id", how="left", validate="1:1")
+
+
+def outcome(frame: pd.DataFrame) -> np.ndarray:
+    """Whether any label that counts as an outcome is true, (patients,) bool; unknown counts as false."""
+    columns = [c for c in label_columns(frame) if any(word in c for word in OUTCOME_WORDS)]
+    if not columns:
+        return np.zeros(len(frame), bool)
+    return np.asarray(frame[columns].fillna(False).astype(bool).any(axis=1))
+
+
+def label_columns(frame: pd.DataFrame) -> list[str]:
+    """Boolean columns, sorted."""
+    return sorted(c for c in frame.columns if pd.api.types.is_bool_dtype(frame[c].dtype))
+
+
+def patient_group(frame: pd.DataFrame, split: Sequence[str]) -> Rows:
+    """Columns of the group ``/patient``; labels as int8: 1 yes, 0 no, -1 unknown."""
+    group: Rows = {
+        "id": np.array([as_bytes(p) for p in frame["patient_id"]]),
+        "split": np.array([s.encode() for s in split], "S5"),
+        "segments": frame["segments"].to_numpy(np.int64),
+        "candidate_windows": frame["candidate_windows"].to_numpy(np.int64),
+        "records": frame["records"].to_numpy(np.int64),
+    }
+    for name in label_columns(frame):
+        known = frame[name].astype("boolean")
+        group[f"labels/{name}"] = known.astype("Int8").fillna(-1).to_numpy(np.int8)
+    return group
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """CSV that no spreadsheet runs: a text cell that looks like a formula is prefixed with ``'``."""
+    safe = frame.copy()
+    for name in safe.columns:
+        if pd.api.types.is_string_dtype(safe[name].dtype) or safe[name].dtype == object:
+            safe[name] = [_plain(v) for v in safe[name]]
+        elif pd.api.types.is_bool_dtype(safe[name].dtype):
+            safe[name] = safe[name].astype("boolean").astype("Int8")
+    safe.columns = [_plain(c) for c in safe.columns]
+    buffer = io.StringIO()
+    safe.to_csv(buffer, index=False, quoting=csv.QUOTE_MINIMAL, lineterminator="\n")
+    return buffer.getvalue()
+
+
+def write_features(path: Path, frame: pd.DataFrame) -> None:
+    write_atomically(path, csv_text(frame))
+
+
+def _plain(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(SPREADSHEET_FORMULA) else value

@@ -1,0 +1,104 @@
+"""Disposable worker processes: spawned, single-threaded, dead as soon as their parent is.
+
+This module imports nothing heavy: a worker sets its environment here before NumPy is loaded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from types import TracebackType
+from typing import Any, TypeVar
+
+from ecgconsole.errors import EcgConsoleError
+
+T = TypeVar("T")
+SINGLE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
+PR_SET_PDEATHSIG = 1
+
+
+class Workers:
+    """Worker processes on this machine, reused until one dies; none outlives this object or its process."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self._pool = self._new_pool()
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
+        """As ``Executor.submit``; a pool found broken is replaced first."""
+        try:
+            return self._pool.submit(function, *arguments)
+        except BrokenExecutor:
+            self.replace()
+            return self._pool.submit(function, *arguments)
+
+    def replace(self) -> None:
+        """Ends all workers, whatever they do, and starts new ones."""
+        self._end()
+        self._pool = self._new_pool()
+
+    def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """One call in a worker; tried a second time in a new one if the first dies."""
+        try:
+            return self.submit(function, *arguments).result()
+        except BrokenExecutor:
+            self.replace()
+        try:
+            return self.submit(function, *arguments).result()
+        except BrokenExecutor as error:
+            raise EcgConsoleError(
+                f"a worker process died twice in {function.__name__}: killed by the system for its memory, most likely"
+            ) from error
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self.n, mp_context=context, initializer=_start, initargs=(os.getpid(),))
+
+    def _end(self) -> None:
+        pids = list(self._pool._processes or {})
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def default_workers() -> int:
+    """One for each core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start(parent: int) -> None:
+    os.environ.update(SINGLE_THREAD)
+    # The terminal's Ctrl-C is the parent's to handle.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+    else:
+        threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    process = multiprocessing.parent_process()
+    if process is not None:
+        process.join()
+    os._exit(1)
