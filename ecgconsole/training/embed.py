@@ -46,17 +46,16 @@ def run(
             stop.wait_while_paused()
             stop.raise_if_requested(f"nothing of the embeddings; {low} of {dataset.n_segments} segments were done")
             rows = slice(low, min(low + block, dataset.n_segments))
-            signal = dataset.signal_rows(rows).astype(np.float32) * dataset.scale[rows][:, :, None]
-            embeddings[rows] = embed(model, signal, dataset.present[rows], arithmetic)
+            embeddings[rows] = embed(model, dataset.physical(rows), dataset.present[rows], arithmetic)
             reporter.progress(rows.stop, dataset.n_segments, "segments")
         for split in SPLITS:
-            index = np.flatnonzero(np.asarray(dataset.split) == split).astype(np.int64)
+            index = np.flatnonzero(dataset.split == split).astype(np.int64)
             columns = {
                 "embeddings": embeddings[index],
                 "segment_index": index,
-                "patient_id": np.asarray(dataset.patient_id)[index].astype(np.str_),
-                "record": np.asarray(dataset.column("segment/record"))[index].astype(np.str_),
-                "start_seconds": np.asarray(dataset.column("segment/start_seconds"))[index],
+                "patient_id": dataset.patient_id[index],
+                "record": dataset.column("segment/record")[index],
+                "start_seconds": dataset.column("segment/start_seconds")[index],
             }
             with replacing(workspace.embeddings(split)) as temporary, temporary.open("wb") as file:
                 np.savez(file, allow_pickle=False, **columns)

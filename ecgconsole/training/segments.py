@@ -42,15 +42,19 @@ class Segments:
 
 def read_split(dataset: Dataset, split: str) -> Segments:
     """The segments of ``split`` (train, val or test) that have at least one signal."""
-    present = np.asarray(dataset.present, bool)
-    rows = np.flatnonzero((np.asarray(dataset.split) == split) & present.any(1)).astype(np.int64)
-    rhythm = [_transformed(np.asarray(dataset.column(name))[rows], how) for name, how in RHYTHM_TARGETS]
+    present = dataset.present
+    rows = np.flatnonzero((dataset.split == split) & present.any(1)).astype(np.int64)
+    unknown = np.full(dataset.n_segments, np.nan, np.float32)
+    known = set(dataset.column_names)
+    rhythm = [
+        _transformed((dataset.column(name) if name in known else unknown)[rows], how) for name, how in RHYTHM_TARGETS
+    ]
     return Segments(
         rows=rows,
         patient=_codes(dataset.patient_id, rows),
         record=_codes(dataset.column("segment/record"), rows),
-        start_s=np.asarray(dataset.column("segment/start_seconds"), np.float64)[rows],
-        scale=np.asarray(dataset.scale, np.float32)[rows],
+        start_s=dataset.column("segment/start_seconds")[rows],
+        scale=dataset.scale[rows],
         present=present[rows],
         rhythm=np.stack(rhythm, axis=1).astype(np.float32),
     )
@@ -84,8 +88,8 @@ def neighbours(segments: Segments, within_seconds: float) -> tuple[NDArray[np.in
     return first, last
 
 
-def _codes(texts: object, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.unique(np.asarray(texts)[rows], return_inverse=True)[1].astype(np.int64).reshape(-1)
+def _codes(texts: NDArray[np.str_], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.unique(texts[rows], return_inverse=True)[1].astype(np.int64).reshape(-1)
 
 
 def _transformed(values: NDArray[np.floating], how: str) -> NDArray[np.floating]:
