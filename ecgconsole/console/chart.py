@@ -8,19 +8,17 @@ from typing import ClassVar
 
 import numpy as np
 from rich.segment import Segment
-from rich.style import Style
-from textual.geometry import Region
 from textual.strip import Strip
-from textual.widget import Widget
 
 from ecgconsole.console.raster import Range, braille, line_dots, short_number, ticks, value_range
+from ecgconsole.console.rows import Rows
 
 _LABEL_WIDTH = 8
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line: ``x`` (n,) rising, ``y`` (n,), NaN = gap; ``tone`` is a tone of ``Chart.TONES``."""
+    """One line: ``x`` (n,) rising, ``y`` (n,), NaN = gap; ``tone`` is train, val or other."""
 
     name: str
     x: np.ndarray
@@ -28,19 +26,17 @@ class Series:
     tone: str
 
 
-class Chart(Widget):
+class Chart(Rows):
     """Lines over a common x axis. Later series lie over earlier ones where they share a cell."""
 
-    TONES: ClassVar[tuple[str, ...]] = ("train", "val", "other")
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"chart--axis", *(f"chart--{tone}" for tone in TONES)}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"rows--{tone}" for tone in ("train", "val", "other")}
     DEFAULT_CSS = """
     Chart {
         height: 1fr;
         min-height: 4;
-        .chart--axis { color: $text-muted; }
-        .chart--train { color: $accent; }
-        .chart--val { color: $success; }
-        .chart--other { color: $primary; }
+        .rows--train { color: $accent; }
+        .rows--val { color: $success; }
+        .rows--other { color: $primary; }
     }
     """
 
@@ -50,37 +46,21 @@ class Chart(Widget):
         self.empty = empty
         self.log_axis = log
         self._series: tuple[Series, ...] = ()
-        self._rows: list[Strip] = []
 
-    def show(self, series: tuple[Series, ...]) -> None:
+    def plot(self, series: tuple[Series, ...]) -> None:
         """Replaces what is drawn."""
         self._series = series
-        self._redraw()
+        self.redraw()
 
     def toggle_log(self) -> None:
         self.log_axis = not self.log_axis
-        self._redraw()
+        self.redraw()
 
-    def on_resize(self) -> None:
-        self._redraw()
-
-    def render_line(self, y: int) -> Strip:
-        return self._rows[y] if y < len(self._rows) else Strip.blank(self.size.width)
-
-    def _redraw(self) -> None:
-        rows = self._draw()
-        changed = [y for y, row in enumerate(rows) if y >= len(self._rows) or row != self._rows[y]]
-        gone = range(len(rows), len(self._rows))
-        self._rows = rows
-        if regions := [Region(0, y, self.size.width, 1) for y in (*changed, *gone)]:
-            self.refresh(*regions)
-
-    def _draw(self) -> list[Strip]:
-        width, height = self.size
+    def draw(self, width: int, height: int) -> list[Strip]:
         plot_width, plot_height = width - _LABEL_WIDTH - 1, height - 1
         if plot_width < 4 or plot_height < 1:
-            return []
-        dim = self._style("axis")
+            return [Strip.blank(width)] * height
+        dim = self.tone("muted")
         if not any(np.isfinite(s.y).any() for s in self._series):
             blank = [Strip.blank(width) for _ in range(height)]
             blank[plot_height // 2] = Strip([Segment(self.empty.center(width)[:width], dim)])
@@ -105,7 +85,7 @@ class Chart(Widget):
             drawn = line_dots(series.x, series.y, width, height, x_range, y_range)
             bits |= drawn
             owner[drawn > 0] = k
-        styles = [self._style(s.tone) for s in self._series]
+        styles = [self.tone(s.tone) for s in self._series]
         rows = []
         for text, owners in zip(braille(bits), owner, strict=True):
             edges = np.flatnonzero(np.diff(owners, prepend=-1, append=-1))
@@ -133,6 +113,3 @@ class Chart(Widget):
         if room >= 0:
             line[len(line) - len(tail) :] = tail
         return " " * _LABEL_WIDTH + "".join(line)
-
-    def _style(self, tone: str) -> Style:
-        return self.get_component_rich_style(f"chart--{tone}")

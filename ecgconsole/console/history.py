@@ -10,11 +10,20 @@ import numpy as np
 
 
 class MetricHistory:
-    """Grows by events; one column of steps and one of values for each metric's name."""
+    """Grows by events; one column of steps and one of values for each metric's name.
+
+    It spans runs: one that resumes at a step goes on from there, and what an earlier run measured at
+    later steps (after its last checkpoint) is forgotten, as the training has forgotten it.
+    """
 
     def __init__(self) -> None:
+        self._begins = False
         self._steps: dict[str, array[float]] = {}
         self._values: dict[str, array[float]] = {}
+
+    def begin_run(self) -> None:
+        """The next metric is the first of another run."""
+        self._begins = True
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> bool:
         """Takes the ``metric`` events among these; true if there was one. Null becomes NaN, a gap."""
@@ -22,6 +31,9 @@ class MetricHistory:
         for event in events:
             if event.get("kind") != "metric":
                 continue
+            if self._begins:
+                self._forget_from(event["step"])
+                self._begins = False
             for name, value in event["values"].items():
                 steps = self._steps.setdefault(name, array("d"))
                 values = self._values.setdefault(name, array("d"))
@@ -34,10 +46,10 @@ class MetricHistory:
         return list(self._values)
 
     def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Steps and values (n,), in the order of the steps: a resumed run may repeat some."""
-        steps = np.array(self._steps.get(name, ()), float)
-        values = np.array(self._values.get(name, ()), float)
-        if steps.size and (np.diff(steps) < 0).any():
-            order = np.argsort(steps, kind="stable")
-            return steps[order], values[order]
-        return steps, values
+        """Steps and values (n,), steps rising."""
+        return np.array(self._steps.get(name, ()), float), np.array(self._values.get(name, ()), float)
+
+    def _forget_from(self, step: float) -> None:
+        for name, steps in self._steps.items():
+            kept = int(np.searchsorted(np.array(steps, float), step))
+            del steps[kept:], self._values[name][kept:]
