@@ -49,7 +49,8 @@ def active_medications(prescriptions: pd.DataFrame, records: pd.DataFrame) -> pd
     named = prescriptions.dropna(subset=["drug", "startdate"])
     # A hospital has a few thousand drugs and a million orders: classify each name once.
     pairs = named[["drug", "route"]].fillna("").drop_duplicates()
-    pairs = pairs.assign(classes=pairs.apply(lambda pair: classes_of(pair["drug"], pair["route"]), axis=1))
+    classes = [classes_of(drug, route) for drug, route in zip(pairs["drug"], pairs["route"], strict=True)]
+    pairs = pairs.assign(classes=pd.Series(classes, index=pairs.index, dtype=object))
     relevant = named.fillna({"route": ""}).merge(pairs[pairs["classes"].map(len) > 0], on=["drug", "route"])
     both = relevant.merge(timed[["patient_id", "subject_id", "start", "end"]], on="subject_id")
     last_day = both[["startdate", "enddate"]].max(axis=1).dt.floor("D")

@@ -13,14 +13,15 @@ import numpy as np
 
 RHYTHM_KINDS = {"sinus": 0.58, "ectopy": 0.18, "paroxysmal_af": 0.1, "persistent_af": 0.14}
 
+# Probabilities are of one admission: of each before, of the recorded one, of each later one.
 PLANTED = {
     "stroke_ischaemic_concurrent": {"probability_without_af": 0.07, "odds_ratio_af": 3.0},
     "stroke_ischaemic_future": {"probability_without_af": 0.08, "odds_ratio_af": 3.0},
     "stroke_ischaemic_before": {"probability_without_af": 0.05, "odds_ratio_af": 2.0},
     "stroke_haemorrhagic_concurrent": {"probability_without_af": 0.03, "odds_ratio_af": 1.0},
-    "af_coded_if_af": 0.88,
-    "af_coded_if_not_af": 0.05,
 }
+OUTCOMES = tuple(PLANTED)
+AF_CODED_IF_AF, AF_CODED_IF_NOT_AF = 0.88, 0.05
 
 _COMORBIDITIES = {  # ICD-9 code: probability at 65 years; doubles or halves with about 25 years
     "4019": 0.45,
@@ -92,7 +93,10 @@ class RecordPlan:
 
 @dataclass
 class Person:
-    """``kind``: see ``RHYTHM_KINDS``. ``in_tables``: whether the clinical tables know this person."""
+    """``kind``: see ``RHYTHM_KINDS``. ``in_tables``: whether the clinical tables know this person.
+
+    ``planted``: which of ``OUTCOMES`` this person has.
+    """
 
     subject_id: int
     kind: str
@@ -104,6 +108,7 @@ class Person:
     records: list[RecordPlan]
     unit: str = "micu"
     in_tables: bool = True
+    planted: dict[str, bool] = field(default_factory=dict)
 
     @property
     def has_af(self) -> bool:
@@ -160,7 +165,7 @@ def _draw_person(
         admissions.append(admission)
         start = admission.discharged + timedelta(minutes=int(rng.exponential(300) * 1440 + 20 * 1440))
     died = _draw_death(admissions, age, rng)
-    _draw_diagnoses(admissions, index, has_af, kind, age, rng)
+    planted = _draw_diagnoses(admissions, index, has_af, kind, age, rng)
     for admission in admissions:
         _draw_prescriptions(admission, has_af, rng)
     if age > 89:  # MIMIC-III shifts such births to 300 years before the first admission
@@ -177,6 +182,7 @@ def _draw_person(
         records=records,
         unit=admissions[index].unit.lower(),
         in_tables=bool(rng.random() >= 0.02),
+        planted=planted,
     )
 
 
@@ -212,36 +218,40 @@ def _draw_death(admissions: list[Admission], age: float, rng: np.random.Generato
 
 def _draw_diagnoses(
     admissions: list[Admission], index: int, has_af: bool, kind: str, age: float, rng: np.random.Generator
-) -> None:
+) -> dict[str, bool]:
+    """Fills the admissions' codes and says which outcomes are among them."""
     chronic = [c for c, p in _COMORBIDITIES.items() if rng.random() < min(0.85, p * 2 ** ((age - 65) / 25))]
-    coded = rng.random() < (PLANTED["af_coded_if_af"] if has_af else PLANTED["af_coded_if_not_af"])  # type: ignore[operator]
+    coded = rng.random() < (AF_CODED_IF_AF if has_af else AF_CODED_IF_NOT_AF)
+    first_coded = max(0, index - int(rng.integers(0, 2)))
+    planted = dict.fromkeys(OUTCOMES, False)
     earlier_stroke = False
     for i, admission in enumerate(admissions):
         codes = [str(c) for c in rng.choice(_ACUTE, 3, replace=False)] + chronic
-        if coded and i >= index - int(rng.integers(0, 2)):
+        if coded and i >= first_coded:
             codes.append("42731")
         if kind == "ectopy" and rng.random() < 0.3:
             codes.append("42769")
         if rng.random() < 0.03:
             codes.append(str(rng.choice(["4271", "4275", "42789", "4270", "42781"])))
         when = "before" if i < index else "concurrent" if i == index else "future"
-        if rng.random() < _with_odds(f"stroke_ischaemic_{when}", has_af):
+        ischaemic = f"stroke_ischaemic_{when}"
+        if rng.random() < _with_odds(ischaemic, has_af):
             codes.append(str(rng.choice(["43491", "43411", "43401", "43311", "436"])))
-            earlier_stroke = True
+            planted[ischaemic] = earlier_stroke = True
         elif earlier_stroke:
             codes.append(str(rng.choice(["43820", "4389", "43811"])))
         if i == index and rng.random() < _with_odds("stroke_haemorrhagic_concurrent", has_af):
             codes.append(str(rng.choice(["431", "430"])))
+            planted["stroke_haemorrhagic_concurrent"] = True
         if rng.random() < 0.015:
             codes.append("4359")
         admission.codes = codes
+    return planted
 
 
 def _with_odds(endpoint: str, has_af: bool) -> float:
-    planted = PLANTED[endpoint]
-    assert isinstance(planted, dict)
-    p = planted["probability_without_af"]
-    odds = p / (1 - p) * (planted["odds_ratio_af"] if has_af else 1.0)
+    p = PLANTED[endpoint]["probability_without_af"]
+    odds = p / (1 - p) * (PLANTED[endpoint]["odds_ratio_af"] if has_af else 1.0)
     return float(odds / (1 + odds))
 
 
@@ -263,12 +273,13 @@ def _plan_records(
     stay = admissions[index]
     draw = rng.random()
     plans = []
+    free_s = (stay.icu_out - stay.icu_in).total_seconds() - hours * 3600 - 120
+    earlier_s = 0.0
     for part, duration_s in enumerate(split_duration(hours, rng)):
         # Two records of one person lie in the two halves of the stay.
-        free_s = (stay.icu_out - stay.icu_in).total_seconds() - hours * 3600 - 120
-        start = stay.icu_in + timedelta(
-            seconds=part * hours * 3600 + free_s * (0.5 * part + 0.45 * float(rng.random()))
-        )
+        wait_s = free_s * (0.5 * part + 0.45 * float(rng.random()))
+        start = stay.icu_in + timedelta(seconds=60 + earlier_s + wait_s)
+        earlier_s += duration_s
         hadm_id: int | None = stay.hadm_id
         status = "inside"
         if part == 0 and draw < 0.04 and index == 0:

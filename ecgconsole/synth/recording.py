@@ -12,7 +12,7 @@ from ecgconsole.synth import rhythm, waveforms, wfdb_files
 from ecgconsole.synth.artefacts import Artefact, spoil_ecg, spoil_pulse
 from ecgconsole.synth.people import Person, RecordPlan
 from ecgconsole.synth.rhythm import Beats, Episode, FloatArray, RhythmTraits
-from ecgconsole.synth.waveforms import LEADS, Morphology, Signal
+from ecgconsole.synth.waveforms import LEADS, Morphology, Signal, draw_morphology
 from ecgconsole.synth.wfdb_files import Channel, SegmentFile
 
 SAMPLING_RATE_HZ = 125.0
@@ -64,7 +64,7 @@ def write_person(person: Person, waveforms: Path, truth: Path, seed: int) -> lis
     (truth / "beats").mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([seed, 2, person.subject_id])
     traits = rhythm.draw_traits(person.kind, person.age_years, rng)
-    morphology = _draw_morphology(person, rng)
+    morphology = draw_morphology(person.age_years, rng)
     equipment = _draw_equipment(rng)
     truths, listed = [], []
     for number, plan in enumerate(person.records):
@@ -77,10 +77,6 @@ def write_person(person: Person, waveforms: Path, truth: Path, seed: int) -> lis
         listed += [record, f"{record}n", *segments]
     (folder / "RECORDS").write_text("".join(f"{r}\n" for r in listed), encoding="ascii", newline="\n")
     return truths
-
-
-def _draw_morphology(person: Person, rng: np.random.Generator) -> Morphology:
-    return waveforms.draw_morphology(person.age_years, rng)
 
 
 def _draw_equipment(rng: np.random.Generator) -> Equipment:
@@ -151,7 +147,7 @@ def _write_record(
             name=record,
             duration_s=duration_s,
             segments=len(written),
-            windows_with_both=_windows_with_both(plans, n_samples),
+            windows_with_both=_windows_with_both(plans),
             episodes=episodes,
             artefacts=artefacts,
             charted=_charted(plan, beats, rng),
@@ -301,12 +297,15 @@ def _charted(plan: RecordPlan, beats: Beats, rng: np.random.Generator) -> list[t
     return charted
 
 
-def _windows_with_both(plans: list[SegmentPlan], n_samples: int) -> int:
+def _windows_with_both(plans: list[SegmentPlan]) -> int:
     """10 s windows, at multiples of 10 s on the record's clock, with ECG and PPG throughout."""
-    has_both = np.zeros(n_samples, bool)
-    for plan in plans:
-        if "PLETH" in plan.channels and any(c in LEADS for c in plan.channels):
-            has_both[plan.first_sample : plan.first_sample + plan.n_samples] = True
-    window = int(WINDOW_S * SAMPLING_RATE_HZ)
-    whole = n_samples // window
-    return int(has_both[: whole * window].reshape(whole, window).all(axis=1).sum())
+    window = round(WINDOW_S * SAMPLING_RATE_HZ)
+    total, begin, end = 0, 0, 0
+    for plan in (*plans, SegmentPlan(-1, 0, ())):
+        both = "PLETH" in plan.channels and any(c in LEADS for c in plan.channels)
+        if both and plan.first_sample == end:
+            end += plan.n_samples
+            continue
+        total += max(0, end // window - -(-begin // window))
+        begin, end = (plan.first_sample, plan.first_sample + plan.n_samples) if both else (0, 0)
+    return total

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from ecgconsole.errors import ConfigurationError, InputError
-from ecgconsole.synth.people import PLANTED, Person, draw_people
+from ecgconsole.synth.people import (
+    AF_CODED_IF_AF,
+    AF_CODED_IF_NOT_AF,
+    OUTCOMES,
+    PLANTED,
+    Person,
+    draw_people,
+)
 from ecgconsole.synth.recording import RecordTruth, write_person
 from ecgconsole.synth.tables import people_of_tables, write_tables
 
@@ -68,7 +75,9 @@ def synthesise(
         "patients_with_af": sum(p.has_af for p in people),
         "windows_with_both": sum(r.windows_with_both for r in records),
     }
-    _write_json(out / MARKER, {"complete": True, "parameters": parameters, **summary, "planted": PLANTED})
+    planted = {**PLANTED, "coded_427.31_if_af": AF_CODED_IF_AF, "coded_427.31_if_not_af": AF_CODED_IF_NOT_AF}
+    known = {} if clinical else {"planted": planted}
+    _write_json(out / MARKER, {"complete": True, "parameters": parameters, **summary, **known})
     return summary
 
 
@@ -150,17 +159,20 @@ def _write_truth(folder: Path, people: Sequence[Person], truths: Sequence[list[R
         folder / "patients.csv",
         (
             *("patient", "subject_id", "rhythm_kind", "has_af", "sex", "age_years"),
-            *("in_tables", "af_coded", "admissions", "died_in_hospital"),
+            *("in_tables", "af_coded", "admissions", "died_in_hospital", *OUTCOMES),
         ),
-        (
-            (
-                *(f"p{p.subject_id:06d}", p.subject_id, p.kind, int(p.has_af), p.sex, f"{p.age_years:.1f}"),
-                *(int(p.in_tables), int(any("42731" in a.codes for a in p.admissions)), len(p.admissions)),
-                int(any(a.died for a in p.admissions)),
-            )
-            for p in people
-        ),
+        (_patient_truth(p) for p in people),
     )
+
+
+def _patient_truth(p: Person) -> list[object]:
+    row: list[object] = [f"p{p.subject_id:06d}", p.subject_id, p.kind, int(p.has_af), p.sex, f"{p.age_years:.1f}"]
+    if not p.admissions:  # of real tables, which say the rest
+        return [*row, 1, *[""] * (3 + len(OUTCOMES))]
+    coded = any("42731" in a.codes for a in p.admissions)
+    died = any(a.died for a in p.admissions)
+    row += [int(p.in_tables), int(coded), len(p.admissions), int(died)]
+    return row + [int(p.planted[name]) for name in OUTCOMES]
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
