@@ -119,6 +119,11 @@ class Workspace:
         return self.folder / "stroke_predictions.parquet"
 
     @property
+    def risk_predictions(self) -> Path:
+        """A row a patient, endpoint and model: what ``ecgconsole predict`` says of this folder."""
+        return self.folder / "risk_predictions.csv"
+
+    @property
     def runs(self) -> Path:
         return self.folder / "runs"
 

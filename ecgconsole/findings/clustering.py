@@ -63,6 +63,17 @@ def load_model(path: Path) -> PatternModel:
         return PatternModel(Whitening(file["mean"], file["components"]), file["centroids"])
 
 
+def patient_means(
+    whitening: Whitening, embeddings: NDArray, patient: NDArray, n_patients: int, batch_size: int
+) -> NDArray[np.float64]:
+    """Mean whitened components (n_patients, c) over each patient's segments; ``patient`` (n,) are codes."""
+    sums = np.zeros((n_patients, len(whitening.components)))
+    for first in range(0, len(embeddings), batch_size):
+        block = slice(first, first + batch_size)
+        np.add.at(sums, patient[block], whitening.scores(embeddings[block]))
+    return np.asarray(sums / np.maximum(np.bincount(patient, minlength=n_patients), 1)[:, None])
+
+
 def unit_rows(x: NDArray) -> NDArray[np.float32]:
     """Rows scaled to length 1; a row of zeros stays."""
     norms = np.sqrt(np.einsum("ij,ij->i", x, x))

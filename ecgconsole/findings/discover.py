@@ -18,10 +18,10 @@ from ecgconsole.dataset import Dataset
 from ecgconsole.errors import InputError
 from ecgconsole.findings import profile, rhythm
 from ecgconsole.findings.balance import balanced_rows, capped_rows, half_splits, in_order
-from ecgconsole.findings.clustering import PatternModel, fit_whitening, nearest, spherical_kmeans
+from ecgconsole.findings.clustering import PatternModel, fit_whitening, nearest, patient_means, spherical_kmeans
 from ecgconsole.findings.confounding import centred_by_patient, confounding
 from ecgconsole.findings.inputs import SPLITS, Segments, embedding_files, read_segments
-from ecgconsole.findings.provenance import described, file_sha256
+from ecgconsole.findings.provenance import file_sha256, named_file
 from ecgconsole.findings.stability import HalfSplit, choose_k, cluster_jaccard, density_check, fit_half_split
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.workspace import Workspace, replacing, write_json
@@ -29,6 +29,7 @@ from ecgconsole.workspace import Workspace, replacing, write_json
 # Below this median ARI two halves of the patients do not find the same patterns.
 UNSTABLE_ARI = 0.5
 _MIN_SEGMENTS_A_CLUSTER = 5
+CHARTED_RHYTHM = "segment/charted_rhythm"
 
 LIMITS = (
     "Patterns are groups of similar segments, not diagnoses; a name is the majority of charted rhythm, no more.",
@@ -66,8 +67,8 @@ def run(
         report = _report(config, workspace, segments, found, pattern, similarity)
     _write_tables(workspace, segments, found.model, pattern, similarity, settings.batch_size)
     report["embeddings"] = [{"file": f.name, "sha256": file_sha256(f)} for f in files]
-    report["assignments"] = described(workspace.assignments)
-    report["model"] = described(workspace.pattern_model)
+    report["assignments"] = named_file(workspace.assignments)
+    report["model"] = named_file(workspace.pattern_model)
     write_json(workspace.patterns, report)
     _warn(report, reporter)
     classes = [p["class"] for p in report["patterns"]]
@@ -160,10 +161,13 @@ def _report(
 ) -> dict[str, Any]:
     settings, k = config.discovery, len(found.model.centroids)
     rng = np.random.default_rng([settings.seed, 5])
-    columns, poor, segment_seconds = _columns(config, workspace, segments)
+    described = _described(config, workspace, segments)
+    poor = profile.poor_segments(described.columns)
     counts = profile.segment_counts(pattern, segments.patient, k, len(segments.patients))
-    profiles = profile.column_profiles(columns, pattern, segments.patient, counts, settings.bootstrap_repetitions, rng)
-    charted, agreement = _charted(settings, segments, pattern, segment_seconds, k)
+    profiles = profile.column_profiles(
+        described.columns, pattern, segments.patient, counts, settings.bootstrap_repetitions, rng
+    )
+    charted, agreement = _known_rhythm(settings, segments, described, pattern, k)
     patterns = []
     for j in range(k):
         shares = profile.shares(counts[:, j])
@@ -210,39 +214,48 @@ def _value(columns: dict[str, Any], name: str) -> float | None:
     return columns[name]["value"] if name in columns else None
 
 
-def _columns(
-    config: Config, workspace: Workspace, segments: Segments
-) -> tuple[dict[str, NDArray], NDArray | None, float]:
-    """Rhythm and quality of each segment, the poor tenth, a segment's seconds; nothing without a dataset."""
+@dataclass(frozen=True)
+class Described:
+    """The dataset on each segment: ``columns`` of rhythm and quality (n,), ``charted`` rhythm (n,) or None."""
+
+    columns: dict[str, NDArray]
+    charted: NDArray[np.str_] | None
+    segment_seconds: float
+
+
+def _described(config: Config, workspace: Workspace, segments: Segments) -> Described:
+    """Reads the dataset of the output folder, if there is one."""
     if not workspace.dataset.is_file():
-        return {}, None, config.build.segment_seconds
+        return Described({}, None, config.build.segment_seconds)
     with Dataset(workspace.dataset) as dataset:
-        if len(segments) and segments.segment_index.max() >= dataset.n_segments:
+        rows = segments.segment_index
+        if len(rows) and (rows.min() < 0 or rows.max() >= dataset.n_segments):
             raise InputError(
-                f"the embeddings name segment {int(segments.segment_index.max())}, but {workspace.dataset} has "
+                f"the embeddings name segments {rows.min()} to {rows.max()}, but {workspace.dataset} has "
                 f"{dataset.n_segments}: they were made from another dataset; embed again"
             )
-        if (np.asarray(dataset.patient_id)[segments.segment_index] != segments.patients[segments.patient]).any():
+        if (dataset.patient_id[rows] != segments.patients[segments.patient]).any():
             raise InputError(
                 f"the embeddings' patients are not those of {workspace.dataset}: they were made from another "
                 "dataset; embed again"
             )
-        columns = {
-            name: np.asarray(dataset.column(name))[segments.segment_index]
-            for name in dataset.columns()
-            if name.startswith(("rhythm/", "quality/"))
-        }
-        seconds = dataset.segment_samples / dataset.sampling_rate_hz
-    return columns, profile.poor_segments(columns), seconds
+        wanted = [name for name in dataset.column_names if name.startswith(("rhythm/", "quality/"))]
+        columns = {name: dataset.column(name)[rows] for name in wanted}
+        charted = dataset.column(CHARTED_RHYTHM)[rows] if CHARTED_RHYTHM in dataset.column_names else None
+        return Described(columns, charted, dataset.segment_samples / dataset.sampling_rate_hz)
 
 
-def _charted(
-    settings: DiscoveryConfig, segments: Segments, pattern: NDArray, segment_seconds: float, k: int
+def _known_rhythm(
+    settings: DiscoveryConfig, segments: Segments, described: Described, pattern: NDArray, k: int
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    if settings.rhythm_file is None:
+    """Each pattern's rhythm by ``discovery.rhythm_file`` or, without it, the charts in the dataset."""
+    if settings.rhythm_file is not None:
+        intervals = rhythm.read_intervals(Path(settings.rhythm_file))
+        codes, names = rhythm.rhythm_of_segments(segments, intervals, described.segment_seconds)
+    elif described.charted is not None:
+        codes, names = rhythm.rhythm_of_charts(described.charted)
+    else:
         return [], None
-    intervals = rhythm.read_intervals(Path(settings.rhythm_file))
-    codes, names = rhythm.rhythm_of_segments(segments, intervals, segment_seconds)
     found = rhythm.known_rhythm(pattern, segments.patient, codes, segments.in_split("train"), names, k)
     return found, rhythm.agreement(pattern, codes, segments, found, names)
 
@@ -286,15 +299,11 @@ def _write_tables(
     )
     with replacing(workspace.assignments) as temporary:
         table.to_parquet(temporary, index=False)
-    sums = np.zeros((len(segments.patients), len(model.whitening.components)))
-    for first in range(0, len(segments), batch):
-        block = slice(first, first + batch)
-        np.add.at(sums, segments.patient[block], model.whitening.scores(segments.embeddings[block]))
-    sizes = np.bincount(segments.patient, minlength=len(segments.patients))
-    means = pd.DataFrame(sums / sizes[:, None], columns=[f"component_{i + 1}" for i in range(sums.shape[1])])
+    components = patient_means(model.whitening, segments.embeddings, segments.patient, len(segments.patients), batch)
+    means = pd.DataFrame(components, columns=[f"component_{i + 1}" for i in range(components.shape[1])])
     means.insert(0, "patient_id", segments.patients)
     means.insert(1, "split", split)
-    means.insert(2, "segments", sizes)
+    means.insert(2, "segments", np.bincount(segments.patient, minlength=len(segments.patients)))
     with replacing(workspace.patient_embeddings) as temporary:
         means.to_parquet(temporary, index=False)
 

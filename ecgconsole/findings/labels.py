@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from ecgconsole.errors import InputError
 from ecgconsole.text import sanitise
 
-LABEL_PREFIXES = ("concurrent_", "future_", "history_", "medication_", "died_", "death_", "mortality_")
+LABEL_PREFIXES = ("concurrent_", "future_", "history_", "before_", "medication_", "died_")
 LABEL_NAMES = ("control",)
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of patients in a given order: ``values`` float (p, l), 0, 1 or not-a-number; ages and sex for the strata."""
+    """Labels of patients in a given order: ``values`` float (p, l) of 0, 1, not-a-number; age and sex for strata."""
 
     names: list[str]
     values: NDArray[np.float64]
@@ -47,12 +47,12 @@ def read_labels(path: Path, patients: NDArray) -> Labels:
     names = label_columns(metadata)
     rows = metadata.set_index(metadata["patient_id"].astype(str)).reindex(patients)
     values = rows[names].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
-    age = pd.to_numeric(rows["age_years"], errors="coerce") if "age_years" in rows else pd.Series(np.nan, rows.index)
+    age = rows["age_years"].astype("Float64") if "age_years" in rows else pd.Series(np.nan, rows.index)
     sex = [None if pd.isna(v) else str(v) for v in (rows["sex"] if "sex" in rows else [None] * len(rows))]
     return Labels(
         names=names,
         values=values.reshape(len(rows), len(names)),
-        age_years=age.to_numpy(dtype=np.float64, na_value=np.nan),
+        age_years=np.asarray(age.to_numpy(dtype=np.float64, na_value=np.nan)),
         sex=sex,
         without_metadata=int(rows["patient_id"].isna().sum()),
     )

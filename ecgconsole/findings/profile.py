@@ -13,7 +13,7 @@ from ecgconsole.config import DiscoveryConfig
 from ecgconsole.findings.balance import effective_patients
 
 # Columns of signal quality that no rhythm changes, and on which side the poor ones lie.
-POOR_WHEN_HIGH = ("clipping_share", "flat_share", "noise_share", "missing_share", "baseline_share")
+POOR_WHEN_HIGH = ("missing_share", "flat_share", "clipped_share", "baseline_share", "noise_share")
 
 
 def segment_counts(pattern: NDArray, patient: NDArray, k: int, n_patients: int) -> NDArray[np.int64]:

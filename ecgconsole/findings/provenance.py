@@ -11,6 +11,6 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def described(path: Path) -> dict[str, str]:
+def named_file(path: Path) -> dict[str, str]:
     """A file that lies beside the result, by name and hash."""
     return {"file": path.name, "sha256": file_sha256(path)}

@@ -64,6 +64,13 @@ def rhythm_of_segments(
     return rhythm, names
 
 
+def rhythm_of_charts(charted: NDArray) -> tuple[NDArray[np.int16], list[str]]:
+    """Codes (n,) and names of charted rhythms (n,), where an empty text is unknown."""
+    names, codes = np.unique(charted, return_inverse=True)
+    known = names != ""
+    return np.where(known, np.cumsum(known) - 1, -1)[codes].astype(np.int16), [str(n) for n in names[known]]
+
+
 def known_rhythm(
     pattern: NDArray, patient: NDArray, rhythm: NDArray, training: NDArray, names: list[str], k: int
 ) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from ecgconsole.findings.exposure import exposed, fixed_exposure, strata
 from ecgconsole.findings.inputs import SPLITS
 from ecgconsole.findings.labels import Labels, read_labels
 from ecgconsole.findings.profile import segment_counts
-from ecgconsole.findings.provenance import described, file_sha256
+from ecgconsole.findings.provenance import file_sha256, named_file
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.text import sanitise
 from ecgconsole.workspace import Workspace, write_json
@@ -47,7 +47,7 @@ class Cohort:
 def run(
     config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, patterns: Path | None = None
 ) -> dict[str, Any]:
-    """Writes validation.json; returns the counts. ``patterns``: a discovered_patterns.json instead of the folder's own."""
+    """Writes validation.json; returns the counts. ``patterns``: another discovered_patterns.json than the folder's."""
     settings = config.validation
     path = Path(patterns) if patterns is not None else workspace.patterns
     found, assignments = _read_patterns(path)
@@ -61,7 +61,7 @@ def run(
     with threadpool_limits(1):
         report = validate_patterns(cohort, shared, settings, reporter, stop)
     report["patterns"] = {"file": path.name, "sha256": file_sha256(path)}
-    report["metadata"] = described(workspace.metadata)
+    report["metadata"] = named_file(workspace.metadata)
     write_json(workspace.validation, report)
     if not report["tests"]:
         reporter.warning(
