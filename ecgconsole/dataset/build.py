@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ecgconsole import __version__
+from ecgconsole.clinical import prevalence_warnings
 from ecgconsole.config import Config, flatten, is_execution_key
 from ecgconsole.dataset import tables
 from ecgconsole.dataset.discovery import (
@@ -188,8 +189,10 @@ def _assemble(
     segments = sum(m.segments for m in manifests)
     if not segments:
         raise InputError(_nothing_kept(config, patients, manifests))
-    clinical, hadm_id = tables.clinical_tables(config, kept)
-    frame = tables.metadata_frame(kept, [entries[p.patient_id] for p in kept], clinical)
+    clinical = tables.read_clinical(config, kept)
+    frame = tables.metadata_frame(kept, [entries[p.patient_id] for p in kept], clinical.patients if clinical else None)
+    for code, message, hint in prevalence_warnings(clinical.patients) if clinical else ():
+        reporter.warning(code, message, hint)
     frame.insert(1, "split", _split(frame, split_file, config, reporter))
     shard_paths = tuple(workspace.shards / m.file for m in manifests)
     others = _other_rejections(cohort, patients, config)
@@ -199,7 +202,9 @@ def _assemble(
         segments=segments,
         patients=tables.patient_group(frame, list(frame["split"])),
         split=dict(zip(frame["patient_id"], frame["split"], strict=True)),
-        hadm_id=hadm_id,
+        hadm_id=clinical.hadm_id if clinical else {},
+        subject_id={r.record: r.subject_id for p in kept for r in p.recordings if r.subject_id is not None},
+        charted=clinical.charted if clinical else None,
         attributes=_attributes(config, rejected, cohort, len(kept)),
         columns=_column_attributes(),
         compression=config.build.compression,

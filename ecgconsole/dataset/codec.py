@@ -18,6 +18,8 @@ DEFLATE_LEVEL = 1
 SHUFFLE, DEFLATE, FLETCHER32 = 2, 1, 3
 PIPELINE = (SHUFFLE, DEFLATE, FLETCHER32)
 
+_InflateError: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]
+
 
 class DamagedChunk(Exception):
     """A chunk whose checksum or whose deflate stream is wrong."""
@@ -93,7 +95,7 @@ def decode(stored: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.nd
     inflate = isal_zlib.decompressobj()
     try:
         raw = inflate.decompress(deflated, expected + 1)
-    except igzip_lib.IsalError as error:
+    except _InflateError as error:
         raise DamagedChunk(f"it does not inflate: {error}") from error
     if len(raw) != expected:
         raise DamagedChunk(f"it inflates to {len(raw)} bytes, not {expected}")

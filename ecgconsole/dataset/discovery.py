@@ -196,14 +196,14 @@ def header_folders(root: Path) -> list[HeaderFolder]:
 
 
 def choose_layout(layout: str, folders: list[HeaderFolder]) -> tuple[str, list[HeaderFolder]]:
-    """The layout, decided where it is ``auto``, and the folders that belong to it."""
+    """The layout, and the folders that belong to it. ``auto``: one of MIMIC's where most folders have its shape."""
     of_layout = {
         "mimic3-matched": [f for f in folders if _is_matched(f)],
         "mimic3": [f for f in folders if MIMIC3_FOLDER.match(_base(f.path))],
         "wfdb": folders,
     }
     if layout == "auto":
-        layout = next((name for name, found in of_layout.items() if found), "wfdb")
+        layout = next(name for name, found in of_layout.items() if 2 * len(found) > len(folders) or name == "wfdb")
     return layout, of_layout[layout]
 
 

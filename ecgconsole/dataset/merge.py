@@ -14,9 +14,11 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ecgconsole.clinical import rhythm_at
 from ecgconsole.dataset.segments import Rows, as_bytes
 from ecgconsole.dataset.shards import check_space, write_column
 from ecgconsole.dataset.storage import (
@@ -50,14 +52,17 @@ REJECTED_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class MergePlan:
-    """What to merge. ``patients``: columns of the group ``/patient`` without rows, one entry for each
-    patient with segments, in order; ``split`` and ``hadm_id`` by patient and by record."""
+    """What to merge, in order. ``patients``: columns of the group ``/patient`` without row ranges, one entry
+    for each patient with segments; ``split`` by patient; ``hadm_id`` and ``subject_id`` by record; ``charted``
+    rhythms by subject and time, or None."""
 
     shards: tuple[Path, ...]
     segments: int
     patients: Rows
     split: dict[str, str]
     hadm_id: dict[str, int]
+    subject_id: dict[str, int]
+    charted: pd.DataFrame | None
     attributes: dict[str, Any]
     columns: dict[str, dict[str, str]]
     compression: str
@@ -113,8 +118,12 @@ def _write_columns(plan: MergePlan, file: h5py.File) -> None:
     dtypes = _column_dtypes(plan.shards)
     split_of = {as_bytes(p): s.encode() for p, s in plan.split.items()}
     hadm_of = {as_bytes(r): h for r, h in plan.hadm_id.items()}
+    subject_of = {as_bytes(r): s for r, s in plan.subject_id.items()}
+    charted = pd.DataFrame(columns=["rhythm"]) if plan.charted is None else plan.charted
+    text = np.dtype(f"S{max((len(name) for name in charted['rhythm'].unique()), default=1)}")
     dtypes["segment/split"] = (np.dtype("S5"), ())
     dtypes["segment/hadm_id"] = (np.dtype("<i8"), ())
+    dtypes["segment/charted_rhythm"] = (text, ())
     writers = {
         path: RowsWriter(file, path, dtype, tail, plan.segments, plan.compression)
         for path, (dtype, tail) in sorted(dtypes.items())
@@ -125,6 +134,8 @@ def _write_columns(plan: MergePlan, file: h5py.File) -> None:
         columns = {path: _whole(shard[path]) for path in writers if path in shard}
         columns["segment/split"] = _looked_up(columns["segment/patient_id"], split_of, np.dtype("S5"))
         columns["segment/hadm_id"] = _looked_up(columns["segment/record"], hadm_of, np.dtype("<i8"))
+        subjects = _looked_up(columns["segment/record"], subject_of, np.dtype("<i8"))
+        columns["segment/charted_rhythm"] = _charted(charted, subjects, columns["segment/charttime"]).astype(text)
         for path, writer in writers.items():
             writer.append(columns[path])
     for writer in writers.values():
@@ -199,6 +210,15 @@ def _looked_up(keys: np.ndarray, values: dict[bytes, Any], dtype: np.dtype[Any])
     unique, inverse = np.unique(keys, return_inverse=True)
     empty: Any = b"" if dtype.kind == "S" else 0
     return np.array([values.get(key, empty) for key in unique.tolist()], dtype)[inverse]
+
+
+def _charted(charted: pd.DataFrame, subjects: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The rhythm that nurses charted nearest to each segment, as bytes; empty where none is near."""
+    if charted.empty:
+        return np.full(len(subjects), b"")
+    when = pd.Series(np.where(times == b"", b"NaT", times).astype("U").astype("datetime64[ms]"))
+    subject = pd.Series(pd.array(subjects, dtype="Int64")).where(subjects != 0)
+    return rhythm_at(charted, subject, when).fillna("").to_numpy(dtype=str).astype("S")
 
 
 def _rejected_of(path: Path) -> Rows | None:

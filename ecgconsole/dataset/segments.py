@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +49,19 @@ def patient_rows(root: Path, patient: Patient, config: Config, tally: Tally) -> 
     tally.candidate_windows = sum(len(c) for c in candidates)
     reported: set[Problem] = set()
 
-    def on_problem(problem: Problem) -> None:
+    def report(problem: Problem, record: str) -> None:
         if problem not in reported:
             reported.add(problem)
-            tally.rejected.append(_problem_row(patient.patient_id, problem))
+            tally.rejected.append(_problem_row(patient.patient_id, record, problem))
 
     for header in headers:
         for problem in record_problems(header):
-            on_problem(problem)
+            report(problem, header.path)
 
     def cut(chosen: list[np.ndarray]) -> Iterator[tuple[int, Rows]]:
         for i, (header, windows) in enumerate(zip(headers, chosen, strict=True)):
             if len(windows):
+                on_problem = partial(report, record=header.path)
                 for batch in extract(root, header, windows, config, on_problem):
                     tally.rejected += _rejected_rows(patient.patient_id, batch)
                     yield i, kept_rows(patient.patient_id, header, batch, config)
@@ -137,7 +139,7 @@ def _headers(root: Path, patient: Patient, tally: Tally) -> list[RecordHeader]:
         try:
             headers.append(read_record(root, recording.record))
         except RecordError as error:
-            tally.rejected.append(_problem_row(patient.patient_id, error.problem, recording.record))
+            tally.rejected.append(_problem_row(patient.patient_id, recording.record, error.problem))
     return headers
 
 
@@ -241,7 +243,7 @@ def _rejected_rows(patient_id: str, batch: WindowBatch) -> list[Rows]:
     ]
 
 
-def _problem_row(patient_id: str, problem: Problem, record: str = "") -> Rows:
+def _problem_row(patient_id: str, record: str, problem: Problem) -> Rows:
     return _row(problem.reason.unit, patient_id, record, problem.where, problem.reason, problem.detail)
 
 

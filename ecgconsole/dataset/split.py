@@ -17,7 +17,7 @@ _SPELLINGS = {"train": "train", "training": "train", "val": "val", "valid": "val
 
 
 def strata(outcome: np.ndarray, irregularity: np.ndarray) -> np.ndarray:
-    """A stratum number for each patient: outcome (bool) crossed with the tertile of ``irregularity``.
+    """A stratum number for each patient: outcome (a small number) crossed with the tertile of ``irregularity``.
 
     Not-a-number (no rhythm known) counts as the lowest tertile.
     """

@@ -5,19 +5,24 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ecgconsole.clinical import charted_rhythm, link_records, patient_table
+from ecgconsole.clinical.codes import ENDPOINTS
 from ecgconsole.config import Config
 from ecgconsole.dataset.discovery import Patient
 from ecgconsole.dataset.segments import Rows, as_bytes
 from ecgconsole.workspace import write_atomically
 
-# Labels that say "outcome" when patients are split into strata.
-OUTCOME_WORDS = ("stroke", "atrial_fibrillation", "42731", "427_31")
+# Patients are split into strata by these.
+STRATA_LABELS = ("ever_stroke", "ever_atrial_fibrillation")
+LABEL_TIMES = ("concurrent", "history", "future", "ever")
+OTHER_LABELS = ("died_in_hospital", "died_within_90_days", "control")
 SPREADSHEET_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -35,13 +40,20 @@ def record_frame(patients: Sequence[Patient]) -> pd.DataFrame:
     )
 
 
-def clinical_tables(config: Config, patients: Sequence[Patient]) -> tuple[pd.DataFrame | None, dict[str, int]]:
-    """The clinical row of each patient, and ``record -> hadm_id`` for linked records; None without tables."""
-    if config.data.clinical_dir is None:
-        return None, {}
-    # DuckDB takes long to load; a build without tables does not need it.
-    from ecgconsole.clinical import link_records, patient_table
+@dataclass(frozen=True)
+class Clinical:
+    """What the tables tell: a row a patient; ``record -> hadm_id`` for linked records; charted rhythms of
+    these subjects (``subject_id``, ``charttime``, ``rhythm``)."""
 
+    patients: pd.DataFrame
+    hadm_id: dict[str, int]
+    charted: pd.DataFrame
+
+
+def read_clinical(config: Config, patients: Sequence[Patient]) -> Clinical | None:
+    """Reads the tables for these patients; None where ``data.clinical_dir`` is not set."""
+    if config.data.clinical_dir is None:
+        return None
     folder = Path(config.data.clinical_dir)
     records = record_frame(patients)
     links = records.merge(
@@ -49,7 +61,7 @@ def clinical_tables(config: Config, patients: Sequence[Patient]) -> tuple[pd.Dat
     )
     linked = links.dropna(subset=["hadm_id"])
     hadm_id = {str(r): int(h) for r, h in zip(linked["record"], linked["hadm_id"], strict=True)}
-    return patient_table(folder, links), hadm_id
+    return Clinical(patient_table(folder, links), hadm_id, charted_rhythm(folder, records["subject_id"]))
 
 
 def metadata_frame(
@@ -78,17 +90,21 @@ def metadata_frame(
     frame = pd.DataFrame(rows)
     frame["first_record_start"] = frame["first_record_start"].astype("datetime64[ms]")
     if clinical is None:
-        return frame
+        nulls = {name: pd.array([pd.NA] * len(frame), dtype="boolean") for name in label_names()}
+        return pd.concat([frame, pd.DataFrame(nulls, index=frame.index)], axis=1)
     new = clinical[[c for c in clinical.columns if c == "patient_id" or c not in frame.columns]]
     return frame.merge(new, on="patient_id", how="left", validate="1:1")
 
 
+def label_names() -> list[str]:
+    """Labels that exist with tables, and are null without."""
+    return [f"{time}_{endpoint}" for time in LABEL_TIMES for endpoint in ENDPOINTS] + list(OTHER_LABELS)
+
+
 def outcome(frame: pd.DataFrame) -> np.ndarray:
-    """Whether any label that counts as an outcome is true, (patients,) bool; unknown counts as false."""
-    columns = [c for c in label_columns(frame) if any(word in c for word in OUTCOME_WORDS)]
-    if not columns:
-        return np.zeros(len(frame), bool)
-    return np.asarray(frame[columns].fillna(False).astype(bool).any(axis=1))
+    """A number for each combination of ``STRATA_LABELS``, (patients,) int; unknown counts as no."""
+    known = frame[list(STRATA_LABELS)].astype("boolean").fillna(False).to_numpy(bool)
+    return known @ (1 << np.arange(len(STRATA_LABELS)))
 
 
 def label_columns(frame: pd.DataFrame) -> list[str]:
