@@ -19,14 +19,18 @@ Indices = NDArray[np.int64]
 
 MORLET_HZ = 13.0
 MORLET_SIGMA_S = 0.035
-UPSLOPE_SIGMA_S = 0.045
+UPSLOPE_SIGMA_S = 0.04
 # Bumps are sampled at least this often; a parabola through the maximum gives the time between samples.
 _BUMP_RATE_HZ = 60.0
+_TINY = np.float32(1e-12)
 
 
 @dataclass(frozen=True)
 class BeatRules:
-    """How bumps become beats. Heights are relative to the running median of accepted heights."""
+    """How bumps become beats.
+
+    Thresholds lie between the running median of refused heights (0) and of accepted heights (1).
+    """
 
     suppression_s: float
     threshold: float
@@ -36,10 +40,10 @@ class BeatRules:
     back_threshold: float
 
 
-# T waves follow within 0.36 s and are lower; a long pause is searched again with a lower threshold.
-R_PEAKS = BeatRules(0.24, 0.35, 0.36, 0.6, 1.6, 0.18)
-# The dicrotic wave follows within 0.45 s and is lower.
-PULSES = BeatRules(0.28, 0.35, 0.45, 0.55, 1.7, 0.2)
+# T waves follow within 0.34 s and are lower; a long pause is searched again with a lower threshold.
+R_PEAKS = BeatRules(0.25, 0.28, 0.34, 0.55, 1.5, 0.15)
+# The dicrotic wave follows within 0.4 s and is lower.
+PULSES = BeatRules(0.28, 0.25, 0.4, 0.5, 1.6, 0.15)
 
 
 @dataclass(frozen=True)
@@ -85,13 +89,14 @@ def find_beats(bumps: Float32, rate_hz: float, rules: BeatRules) -> Beats:
     """Beats among the maxima of ``bumps`` (r, m)."""
     row, position, height = _maxima(bumps, round(rules.suppression_s * rate_hz))
     time_s = position / rate_hz
-    reference = _first_reference(bumps, rate_hz, row, position)
-    accepted = height > rules.threshold * reference
+    accepted = height > 0.35 * _first_reference(bumps, rate_hz, row, position)
+    relative = height
     for _ in range(2):
-        reference = _running_median(row, height, accepted)
-        accepted = height > rules.threshold * reference
+        floor = _running_median(row, height, ~accepted)
+        relative = (height - floor) / np.maximum(_running_median(row, height, accepted) - floor, _TINY)
+        accepted = relative > rules.threshold
         accepted &= ~_echoes(row, time_s, height, accepted, rules)
-    accepted |= _found_back(row, time_s, height, accepted, reference, rules)
+    accepted |= _found_back(row, time_s, relative, accepted, rules)
     return Beats(row[accepted], time_s[accepted], height[accepted])
 
 
@@ -124,8 +129,8 @@ def _upslope(n: int, m: int, sampling_rate_hz: float) -> NDArray[np.complex64]:
 
 def _maxima(bumps: Float32, reach: int) -> tuple[Indices, NDArray[np.float64], Float32]:
     """Row, position (fraction of samples) and height of maxima without a higher one within ``reach`` samples."""
-    inner = bumps[:, 1:-1]
-    row, column = np.nonzero((inner > bumps[:, :-2]) & (inner >= bumps[:, 2:]))
+    rising = bumps[:, 1:] > bumps[:, :-1]
+    row, column = np.divmod(np.flatnonzero(rising[:, :-1] & ~rising[:, 1:]), bumps.shape[1] - 2)
     column += 1
     height = bumps[row, column]
     while len(row) > 1:
@@ -166,9 +171,13 @@ def _running_median(row: Indices, height: Float32, accepted: NDArray[np.bool_], 
     result = np.zeros_like(height)
     if not len(heights):
         return result
-    index = np.minimum(start[:-1, None] + np.arange(max(1, counts.max())), np.maximum(start[1:, None] - 1, 0))
-    index = np.minimum(index, len(heights) - 1)
-    medians = ndimage.median_filter(heights[index], size=(1, size), mode="nearest")
+    # Rows one after another, their ends repeated, so that one pass over a line never mixes rows.
+    reach = size // 2
+    width = int(counts.max()) + 2 * reach
+    last = np.maximum(counts - 1, 0)
+    index = start[:-1, None] + np.clip(np.arange(width) - reach, 0, last[:, None])
+    line = heights[np.minimum(index, len(heights) - 1)].reshape(-1)
+    medians = ndimage.median_filter(line, size=size, mode="nearest").reshape(rows, width)[:, reach:]
     rank = np.cumsum(accepted) - accepted - start[row]
     rank = np.clip(rank, 0, np.maximum(counts[row] - 1, 0))
     known = counts[row] > 0
@@ -190,12 +199,7 @@ def _echoes(
 
 
 def _found_back(
-    row: Indices,
-    time_s: NDArray[np.float64],
-    height: Float32,
-    accepted: NDArray[np.bool_],
-    reference: Float32,
-    rules: BeatRules,
+    row: Indices, time_s: NDArray[np.float64], relative: Float32, accepted: NDArray[np.bool_], rules: BeatRules
 ) -> NDArray[np.bool_]:
     """The highest refused candidate of each long gap between accepted beats."""
     found = np.zeros(len(row), bool)
@@ -213,12 +217,10 @@ def _found_back(
     candidates = candidates[gap[before[candidates]]]
     inside = before[candidates]
     left_s, right_s = time_s[candidates] - time_s[index[inside]], time_s[index[inside + 1]] - time_s[candidates]
-    keep = (height[candidates] > rules.back_threshold * reference[candidates]) & (
-        np.minimum(left_s, right_s) > rules.echo_s
-    )
+    keep = (relative[candidates] > rules.back_threshold) & (np.minimum(left_s, right_s) > rules.echo_s)
     candidates, inside = candidates[keep], inside[keep]
     if len(candidates):
-        order = np.lexsort((-height[candidates], inside))
+        order = np.lexsort((-relative[candidates], inside))
         first = np.concatenate([[True], np.diff(inside[order]) > 0])
         found[candidates[order][first]] = True
     return found

@@ -294,10 +294,9 @@ def _signal(line: str) -> SignalSpec:
         gain = _number(parts[1], "gain")
         baseline = _number(parts[2], "baseline") if parts[2] else None
         unit = parts[3] or "mV"
-    numbers = [_integer(text, "signal field") for text in fields[3:7]]
-    resolution, zero, initial, checksum = [*numbers, *[None] * (4 - len(numbers))]
-    if code in FORMAT_BITS:
-        resolution = resolution or ADC_RESOLUTION_BITS[code]
+    numbers: list[int | None] = [_integer(text, "signal field") for text in fields[3:7]]
+    resolution, zero, initial, checksum = numbers + [None] * (4 - len(numbers))
+    resolution = resolution or ADC_RESOLUTION_BITS.get(code)
     name = fields[8].strip() if len(fields) > 8 else ""
     return SignalSpec(
         name=sanitise(name, 80),

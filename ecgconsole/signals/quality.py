@@ -16,17 +16,19 @@ Float32 = NDArray[np.float32]
 
 MAXIMUM_MISSING_RUN_S = 0.2
 MAXIMUM_MISSING_SHARE = 0.05
-FLAT_RUN_S = 1.0
+# Between slow beats, coarse ADC steps hide the noise floor: shorter constant runs may be rhythm.
+FLAT_RUN_S = 4.0
 MAXIMUM_FLAT_SHARE = 0.5
 CLIPPED_RUN_SAMPLES = 3
+# ADC steps: a plateau that is entered or left by less is a quiet baseline, not a limit.
+CLIPPED_JUMP_STEPS = 3
 MAXIMUM_CLIPPED_SHARE = 0.1
-MAXIMUM_ECG_NOISE_SHARE = 0.6
-MAXIMUM_PPG_NOISE_SHARE = 0.5
+MAXIMUM_ECG_NOISE_SHARE = 0.4
 MINIMUM_PULSE_SHARE = 0.3
 SILENT_RANGE_MV = 0.15
 
 # Hz. ECG: below the QRS, the QRS, its edges, above. PPG: wander, pulse, harmonics, above.
-_ECG_EDGES_HZ = (0.0, 1.0, 5.0, 15.0, 25.0, 40.0)
+_ECG_EDGES_HZ = (0.0, 1.0, 5.0, 15.0, 25.0, 40.0, 55.0)
 _PPG_EDGES_HZ = (0.0, 0.6, 4.0, 8.0)
 
 _LI = "Li, Mark and Clifford, Physiol. Meas. 29:15 (2008)"
@@ -34,10 +36,10 @@ _ELGENDI = "Elgendi, Bioengineering 3:21 (2016)"
 
 _SHARED = (
     ("missing_share", "share of the samples that were missing and interpolated", "-"),
-    ("flat_share", "share of the samples in constant runs of 1 s or longer", "-"),
+    ("flat_share", "share of the samples in constant runs of 4 s or longer", "-"),
     ("clipped_share", "share of the samples in plateaus at the recording's lowest or highest value", "-"),
     ("baseline_share", "share of the power below 1 Hz (ECG), 0.6 Hz (PPG), before filtering", _LI),
-    ("noise_share", "power above 25 Hz (ECG), 8 Hz (PPG) / power above 1 Hz, 0.6 Hz", _LI),
+    ("noise_share", "power from 25 to 55 Hz / from 1 to 55 Hz (ECG), above 8 Hz / above 0.6 Hz (PPG)", _LI),
 )
 _LATER = (
     ("skewness", "third standardised moment after filtering", _ELGENDI),
@@ -59,44 +61,58 @@ QUALITY_COLUMNS = (
 )
 
 
-def run_lengths(samples: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Start and length of the runs of equal values. NaN equals nothing."""
-    changes = np.flatnonzero(samples[1:] != samples[:-1]) + 1
-    start = np.concatenate([[0], changes])
-    return start, np.diff(np.concatenate([start, [len(samples)]]))
+def clipped(codes: NDArray[np.signedinteger], lowest: int, highest: int) -> NDArray[np.bool_]:
+    """Which ADC codes lie in a plateau at the recording's lowest or highest code, entered or left steeply."""
+    limited = (codes >= highest) | (codes <= lowest)
+    if highest - lowest < CLIPPED_JUMP_STEPS or not limited.any():
+        return np.zeros(len(codes), bool)
+    start, stop = runs(limited)
+    value = codes[start].astype(np.int64)
+    before = np.abs(codes[np.maximum(start - 1, 0)] - value)
+    after = np.abs(codes[np.minimum(stop, len(codes) - 1)] - value)
+    steep = (np.maximum(before, after) >= CLIPPED_JUMP_STEPS) & (stop - start >= CLIPPED_RUN_SAMPLES)
+    return marked(len(codes), start[steep], stop[steep])
 
 
-def share_in_runs(
-    mask: NDArray[np.bool_], minimum: int, first: NDArray[np.int64], stop: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Share of each window ``first:stop`` that lies in runs of at least ``minimum`` true values."""
-    if not mask.any():
-        return np.zeros(len(first))
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.view(np.int8), [0]])))
-    start, end = edges[::2], edges[1::2]
-    long = end - start >= minimum
-    steps = np.zeros(len(mask) + 1, np.int32)
-    np.add.at(steps, start[long], 1)
-    np.add.at(steps, end[long], -1)
-    inside = np.concatenate([[0], np.cumsum(np.cumsum(steps)[:-1], dtype=np.int64)])
-    return (inside[stop] - inside[first]) / np.maximum(stop - first, 1)
+def runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Start and stop of the runs of true values."""
+    index = np.flatnonzero(mask)
+    if not len(index):
+        return index, index
+    breaks = np.flatnonzero(np.diff(index) > 1)
+    return index[np.concatenate([[0], breaks + 1])], index[np.append(breaks, len(index) - 1)] + 1
 
 
-def constant_share(
-    samples: Float32, minimum: int, first: NDArray[np.int64], stop: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Share of each window ``first:stop`` in runs of at least ``minimum`` equal samples."""
-    start, length = run_lengths(samples)
-    long = length >= minimum
-    mask = np.zeros(len(samples), bool)
-    for a, n in zip(start[long].tolist(), length[long].tolist(), strict=True):
-        mask[a : a + n] = True
-    return share_in_runs(mask, minimum, first, stop)
+def marked(n: int, start: NDArray[np.int64], stop: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """A mask (n,), true in the given runs, which do not overlap."""
+    mask = np.zeros(n, bool)
+    length = stop - start
+    mask[np.repeat(start - np.cumsum(length) + length, length) + np.arange(length.sum())] = True
+    return mask
+
+
+def share_of(mask: NDArray[np.bool_], first: NDArray[np.int64], stop: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of true values in each window ``first:stop``."""
+    index = np.flatnonzero(mask)
+    return (np.searchsorted(index, stop) - np.searchsorted(index, first)) / np.maximum(stop - first, 1)
+
+
+def constant(samples: Float32, minimum: int) -> NDArray[np.bool_]:
+    """Which samples lie in runs of at least ``minimum`` equal values. NaN equals nothing."""
+    # Such a run holds a whole block of half its length: cheap to refute.
+    size = max(1, minimum // 2)
+    blocks = samples[: len(samples) // size * size].reshape(-1, size)
+    if minimum > 1 and not (blocks.min(axis=1) == blocks.max(axis=1)).any():
+        return np.zeros(len(samples), bool)
+    start, stop = runs(np.append(samples[1:] == samples[:-1], False))
+    long = stop - start + 1 >= minimum
+    return marked(len(samples), start[long], stop[long] + 1)
 
 
 def ecg_spectrum(windows: Float32, sampling_rate_hz: float) -> dict[str, Float32]:
     """Shares of power of unfiltered windows (w, t)."""
-    below, low, qrs, edge, high, above = band_powers(windows, sampling_rate_hz, _ECG_EDGES_HZ).T
+    # Mains (60 Hz) is in the last band, which counts nowhere: the band-pass removes it.
+    below, low, qrs, edge, high, above, _ = band_powers(windows, sampling_rate_hz, _ECG_EDGES_HZ).T
     wanted = low + qrs + edge + high
     return {
         "ecg_baseline_share": _ratio(below, below + wanted + above),
@@ -155,7 +171,6 @@ def ppg_reasons(columns: dict[str, Float32]) -> NDArray[np.uint8]:
         (columns["ppg_missing_share"] > MAXIMUM_MISSING_SHARE, Reason.MISSING_SAMPLES),
         (columns["ppg_flat_share"] >= MAXIMUM_FLAT_SHARE, Reason.DISCONNECTED),
         (columns["ppg_clipped_share"] >= MAXIMUM_CLIPPED_SHARE, Reason.CLIPPING),
-        (columns["ppg_noise_share"] > MAXIMUM_PPG_NOISE_SHARE, Reason.NOISE),
         (~(columns["ppg_pulse_share"] >= MINIMUM_PULSE_SHARE), Reason.NO_PULSE),
     )
 
@@ -163,14 +178,16 @@ def ppg_reasons(columns: dict[str, Float32]) -> NDArray[np.uint8]:
 def window_reasons(require: str, ecg: NDArray[np.uint8], ppg: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Why each window is rejected, 0 where kept, from its signals' reasons and ``data.require``.
 
-    A PPG that is recorded but has no pulse may be asystole or shock: the window stays for its ECG.
+    A PPG that is recorded but has no pulse, or that the monitor shows as a constant for lack of one, may
+    be asystole or shock: with ``both`` the window stays for its ECG.
     """
     if require == "ecg":
         return ecg.copy()
     if require == "ppg":
         return ppg.copy()
     if require == "both":
-        return np.where(ecg != Reason.KEPT, ecg, np.where(ppg == Reason.NO_PULSE, Reason.KEPT, ppg)).astype(np.uint8)
+        pulseless = np.isin(ppg, (Reason.NO_PULSE, Reason.DISCONNECTED))
+        return np.where(ecg != Reason.KEPT, ecg, np.where(pulseless, Reason.KEPT, ppg)).astype(np.uint8)
     return np.where((ecg == Reason.KEPT) | (ppg == Reason.KEPT), Reason.KEPT, _more_telling(ecg, ppg)).astype(np.uint8)
 
 

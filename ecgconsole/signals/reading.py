@@ -72,10 +72,8 @@ def physical_of(codes: Codes, signal: SignalSpec) -> NDArray[np.float32]:
     """Physical units of ADC codes; a gain of 0 counts as 200 (uncalibrated). Missing codes become NaN."""
     # 2**24 is as far as float32 counts exactly.
     wide = codes.dtype.itemsize > 2 or abs(signal.baseline) > 2**23
-    kind = np.float64 if wide else np.float32
-    physical = codes.astype(kind)
-    physical -= kind(signal.baseline)
-    physical *= kind(1.0 / (signal.gain or DEFAULT_GAIN))
+    kind: type[np.floating] = np.float64 if wide else np.float32
+    physical = (codes.astype(kind) - kind(signal.baseline)) * kind(1.0 / (signal.gain or DEFAULT_GAIN))
     missing = MISSING_CODE.get(signal.format)
     if missing is not None:
         mask = codes == missing

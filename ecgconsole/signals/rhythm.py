@@ -33,7 +33,7 @@ RHYTHM_COLUMNS = (
     Column("median_rr_s", "s", "median RR interval", "-"),
     Column("rr_irregular_share", "1", "share of successive RR differences above a tenth of the median RR", "-"),
     Column("early_beats", "1", "RR intervals below 0.8 of the median RR", "-"),
-    Column("pulse_rate_bpm", "1/min", "60 / mean interval of the PPG pulses inside the segment", "-"),
+    Column("pulse_rate_bpm", "1/min", "60 / median interval of the PPG pulses inside the segment", "-"),
     Column("ecg_ppg_agreement", "1", "smaller / larger of the median RR and the median pulse interval", "-"),
 )
 
@@ -77,7 +77,7 @@ def rhythm(rr: Intervals, pulse: Intervals, n: int) -> dict[str, Float32]:
             "rr_irregular_share": _mean(owner, irregular.astype(np.float64), n),
             "early_beats": early.astype(np.float64),
         }
-        pulse_rate_bpm = 60 / _mean(pulse.window, pulse.seconds, n)
+        pulse_rate_bpm = 60 / pulse_median_s
         agreement = np.minimum(median_s, pulse_median_s) / np.maximum(median_s, pulse_median_s)
     columns = {name: np.where(known, values, np.nan) for name, values in columns.items()}
     columns["pulse_rate_bpm"] = np.where(pulse_known, pulse_rate_bpm, np.nan)
@@ -98,7 +98,9 @@ def _median(of: Intervals, n: int) -> NDArray[np.float64]:
     count = np.bincount(of.window, minlength=n)
     have = np.flatnonzero(count)
     if len(have):
-        ordered = of.seconds[np.lexsort((of.seconds, of.window))]
+        # One sort by window and length: no interval is as long as the record.
+        longest = of.seconds.max() + 1
+        ordered = np.sort(of.window * longest + of.seconds) - np.sort(of.window) * longest
         start = (np.cumsum(count) - count)[have]
         result[have] = (ordered[start + (count[have] - 1) // 2] + ordered[start + count[have] // 2]) / 2
     return result

@@ -9,13 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgconsole.signals.headers import Problem, RecordHeader, SegmentHeader
-from ecgconsole.signals.quality import (
-    CLIPPED_RUN_SAMPLES,
-    FLAT_RUN_S,
-    MAXIMUM_MISSING_RUN_S,
-    constant_share,
-    share_in_runs,
-)
+from ecgconsole.signals.quality import FLAT_RUN_S, MAXIMUM_MISSING_RUN_S, clipped, constant, share_of
 from ecgconsole.signals.reading import SegmentError, SegmentSamples, physical_of
 
 Float32 = NDArray[np.float32]
@@ -41,15 +35,15 @@ class Piece:
     """Samples of a track from ``first`` (channel sample on the record's clock) on.
 
     ``samples`` float32, missing runs up to 0.2 s interpolated; ``spans``: stretches without longer ones,
-    in indices of ``samples``; ``missing`` and ``limited``: which samples were interpolated, which lie at
-    their segment's lowest or highest code (None: none); ``lost``: segments that could not be decoded.
+    in indices of ``samples``; ``missing`` and ``clipped``: which samples were interpolated, which lie in
+    plateaus at their segment's limits (None: none); ``lost``: segments that could not be decoded.
     """
 
     first: int
     samples: Float32
     spans: list[Span]
     missing: NDArray[np.bool_] | None
-    limited: NDArray[np.bool_] | None
+    clipped: NDArray[np.bool_] | None
     lost: tuple[tuple[SegmentHeader, Problem], ...]
 
 
@@ -112,7 +106,7 @@ def read_piece(track: Track, samples: SegmentSamples, start: int, stop: int) -> 
         at = (segment.start_sample + a - start_frame) * per_frame
         place = slice(at, at + (b - a) * per_frame)
         physical[place] = physical_of(codes, segment.signals[channel])
-        limited[place] = (codes >= limits.highest) | (codes <= limits.lowest)
+        limited[place] = clipped(codes, limits.lowest, limits.highest)
         recorded.append((place.start, place.stop))
     spans, missing = bridged(physical, joined(recorded), round(MAXIMUM_MISSING_RUN_S * track.rate_hz))
     if missing is not None:
@@ -156,11 +150,15 @@ def window_faults(
 ) -> dict[str, NDArray[np.float64]]:
     """``missing_share``, ``flat_share``, ``clipped_share`` of windows ``first`` to ``stop`` (channel samples)."""
     a, b = first - piece.first, stop - piece.first
-    none = np.zeros(len(a))
-    missing = none if piece.missing is None else share_in_runs(piece.missing, 1, a, b)
-    clipped = none if piece.limited is None else share_in_runs(piece.limited, CLIPPED_RUN_SAMPLES, a, b)
-    flat = constant_share(piece.samples, round(FLAT_RUN_S * rate_hz), a, b)
-    return {"missing_share": missing, "flat_share": flat, "clipped_share": clipped}
+    masks = {
+        "missing_share": piece.missing,
+        "flat_share": constant(piece.samples, round(FLAT_RUN_S * rate_hz)),
+        "clipped_share": piece.clipped,
+    }
+    return {
+        name: np.zeros(len(a)) if mask is None or not mask.any() else share_of(mask, a, b)
+        for name, mask in masks.items()
+    }
 
 
 def least_over_parts(

@@ -49,6 +49,8 @@ BATCH_BLOCKS = 16
 # Beyond a row, so that the ends of what is read never reach into it.
 _MARGIN_SECONDS = 2.0
 _INT16_MAX = 32767
+# Reasons that a better one replaces.
+_OPEN = (Reason.NO_CHANNEL, Reason.GAP)
 
 
 @dataclass(frozen=True)
@@ -296,16 +298,15 @@ def _fill(
     calibrated = least_over_parts(track, start[found], stop[found], lambda s, c: float(s.signals[c].gain != 0))
     result = _judged(kind, rows, 1 - calibrated, config, geometry)
     good = result.reason == Reason.KEPT
+    fresh = np.isin(filled.reason[found], _OPEN)
     _note(filled.reason, found[~good], result.reason[~good])
     keep = found[good]
-    first_time = np.zeros(len(windows), bool)
-    first_time[found] = filled.channel[found] == NO_CHANNEL
     filled.reason[keep] = Reason.KEPT
     filled.signal[keep] = result.filtered[good]
     filled.quantum[keep] = quantum_of(step[good], result.sd[good], np.abs(result.filtered[good]).max(axis=1))
     filled.channel[keep] = track.preference
-    # A rejected window shows the columns of its preferred channel.
-    shown = good | first_time[found]
+    # A rejected window shows the columns of the channel whose reason it has.
+    shown = good | fresh
     for name, values in result.columns.items():
         filled.columns[name][found[shown]] = values[shown]
     beat = good[result.beat_window]
@@ -315,7 +316,7 @@ def _fill(
 
 def _note(reason: NDArray[np.uint8], where: Int64, value: NDArray[np.uint8] | Reason) -> None:
     """Sets the reason where nothing better than "no channel" or "gap" is known yet."""
-    open_to = np.isin(reason[where], (Reason.NO_CHANNEL, Reason.GAP))
+    open_to = np.isin(reason[where], _OPEN)
     reason[where[open_to]] = value[open_to] if isinstance(value, np.ndarray) else value
 
 
