@@ -65,6 +65,16 @@ def tracks_of(header: RecordHeader, names: tuple[str, ...]) -> list[Track]:
     return [Track(p, rate_hz * spf, spf, tuple(held)) for (p, spf), held in sorted(parts.items(), key=lambda x: x[0])]
 
 
+def channel_seconds(header: RecordHeader) -> dict[str, float]:
+    """Seconds recorded under each channel name, by headers: what is there, and which names nobody asks for."""
+    seconds: dict[str, float] = {}
+    for segment in header.segments:
+        if segment.problem is None:
+            for name in {s.name for s in segment.signals if s.file != "~"}:
+                seconds[name] = seconds.get(name, 0.0) + segment.length_samples / header.sampling_rate_hz
+    return dict(sorted(seconds.items()))
+
+
 def joined(intervals: list[Span]) -> list[Span]:
     """Sorted intervals, those that touch made one."""
     result: list[Span] = []

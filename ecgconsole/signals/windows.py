@@ -1,42 +1,39 @@
 """From a record's header to clean windows: choice of channel, spans, filters, quality, rhythm.
 
 Window k covers ``k`` to ``k + 1`` times ``build.segment_seconds`` on the record's clock, which counts
-from its first sample, gaps included. The unit of computation is a row: a block of windows within one
-contiguous span, with context on both sides. Blocks lie at fixed places on the clock, so a window's
-values do not depend on which other windows are asked for.
+from its first sample, gaps included.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from ecgconsole.config import Config
 from ecgconsole.signals import beats, quality, rhythm
-from ecgconsole.signals.filtering import (
-    apply_response,
-    band_pass_response,
-    context_seconds,
-    mirrored,
-    rate_ratio,
-    resample,
-    spectrum,
-)
-from ecgconsole.signals.headers import Problem, RecordHeader, SegmentHeader, record_problems
+from ecgconsole.signals.filtering import apply_response, band_pass_response, spectrum
+from ecgconsole.signals.headers import Problem, RecordHeader, record_problems
 from ecgconsole.signals.quality import QUALITY_COLUMNS
 from ecgconsole.signals.reading import SegmentSamples
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.signals.rhythm import RHYTHM_COLUMNS
+from ecgconsole.signals.rows import Geometry, Rows, beats_of, geometry_of, read_rows, windows_of
 from ecgconsole.signals.templates import ECG_SPAN_S, PPG_SPAN_S, template_correlation
-from ecgconsole.signals.tracks import Span, Track, least_over_parts, read_piece, tracks_of, window_faults
+from ecgconsole.signals.tracks import Span, Track, channel_seconds, least_over_parts, tracks_of
 
-__all__ = ["QUALITY_COLUMNS", "RHYTHM_COLUMNS", "WindowBatch", "candidate_windows", "extract", "record_problems"]
+__all__ = [
+    "QUALITY_COLUMNS",
+    "RHYTHM_COLUMNS",
+    "WindowBatch",
+    "candidate_windows",
+    "channel_seconds",
+    "extract",
+    "record_problems",
+]
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -44,10 +41,7 @@ Bool = NDArray[np.bool_]
 
 ECG, PPG = 0, 1
 NO_CHANNEL = 255
-BLOCK_SECONDS = 120.0
 BATCH_BLOCKS = 16
-# Beyond a row, so that the ends of what is read never reach into it.
-_MARGIN_SECONDS = 2.0
 _INT16_MAX = 32767
 # Reasons that a better one replaces.
 _OPEN = (Reason.NO_CHANNEL, Reason.GAP)
@@ -79,17 +73,6 @@ class WindowBatch:
     rhythm: dict[str, Float32]
     reason: NDArray[np.uint8]
     signal_reason: NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class _Geometry:
-    """Of rows: ``samples`` a window, ``windows`` a block, ``context`` samples on both sides, ``n`` in all."""
-
-    rate_hz: float
-    samples: int
-    windows: int
-    context: int
-    n: int
 
 
 @dataclass
@@ -132,7 +115,7 @@ def extract(
     Only segments that a window needs are read. ``on_problem`` receives each segment that cannot be
     decoded, once; its windows get that reason. ``OSError`` says that the disk is at fault, and passes.
     """
-    geometry = _geometry(
+    geometry = geometry_of(
         config.build.sampling_rate_hz, config.build.segment_seconds, config.build.ecg_band_hz, config.build.ppg_band_hz
     )
     samples = SegmentSamples(root, header.path)
@@ -188,25 +171,11 @@ def _windows_inside(span: Span, rate_hz: float, segment_seconds: float) -> tuple
     return first, max(first, int(np.floor((span[1] + 1e-6) / per_window)))
 
 
-@lru_cache(maxsize=8)
-def _geometry(
-    rate_hz: float, segment_seconds: float, ecg_band_hz: tuple[float, float], ppg_band_hz: tuple[float, float]
-) -> _Geometry:
-    samples = round(rate_hz * segment_seconds)
-    windows = max(1, round(BLOCK_SECONDS / segment_seconds))
-    context = int(np.ceil(rate_hz * max(context_seconds(ecg_band_hz), context_seconds(ppg_band_hz))))
-    n = windows * samples + 2 * context
-    # Even: equal context on both sides, and bumps can be computed at half of the rate.
-    while n % 2 or (n - windows * samples) % 2 or fft.next_fast_len(n, real=True) != n:
-        n += 1
-    return _Geometry(rate_hz, samples, windows, (n - windows * samples) // 2, n)
-
-
 def _batch(
     header: RecordHeader,
     windows: Int64,
     config: Config,
-    geometry: _Geometry,
+    geometry: Geometry,
     samples: SegmentSamples,
     tracks: tuple[list[Track], list[Track]],
     tell: Callable[[Problem], None],
@@ -245,7 +214,7 @@ def _batch(
     )
 
 
-def _empty(kind: int, n: int, geometry: _Geometry) -> _Kind:
+def _empty(kind: int, n: int, geometry: Geometry) -> _Kind:
     prefix = "ecg_" if kind == ECG else "ppg_"
     return _Kind(
         signal=np.zeros((n, geometry.samples), np.float32),
@@ -267,7 +236,7 @@ def _fill(
     stop: Int64,
     todo: Int64,
     config: Config,
-    geometry: _Geometry,
+    geometry: Geometry,
     samples: SegmentSamples,
     tell: Callable[[Problem], None],
 ) -> None:
@@ -283,7 +252,7 @@ def _fill(
     todo = todo[(span >= 0) & (last_frame <= ends[np.maximum(span, 0)] + 1e-6)]
     if not len(todo):
         return
-    rows = _rows(track, windows[todo], config.build.segment_seconds, geometry, samples)
+    rows = read_rows(track, windows[todo], config.build.segment_seconds, geometry, samples)
     for segment, problem in rows.lost:
         tell(problem)
         hit = (start[todo] < segment.stop_sample) & (stop[todo] > segment.start_sample)
@@ -321,64 +290,6 @@ def _note(reason: NDArray[np.uint8], where: Int64, value: NDArray[np.uint8] | Re
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Rows (r, n) of contiguous samples at the dataset's rate, and the windows found in them.
-
-    ``window`` indexes the windows that were asked for, in order; each lies in ``row``, place ``slot``.
-    """
-
-    rows: Float32
-    window: Int64
-    row: Int64
-    slot: Int64
-    faults: dict[str, NDArray[np.float64]]
-    lost: list[tuple[SegmentHeader, Problem]]
-
-
-def _rows(track: Track, windows: Int64, segment_seconds: float, geometry: _Geometry, samples: SegmentSamples) -> _Rows:
-    ratio = rate_ratio(track.rate_hz, geometry.rate_hz)
-    size = geometry.windows * geometry.samples
-    first = np.rint(windows * segment_seconds * track.rate_hz).astype(np.int64)
-    stop = np.rint((windows + 1) * segment_seconds * track.rate_hz).astype(np.int64)
-    blocks = windows // geometry.windows
-    margin = geometry.context / geometry.rate_hz + _MARGIN_SECONDS
-    rows: list[Float32] = []
-    placed: list[tuple[Int64, int]] = []
-    faults: list[dict[str, NDArray[np.float64]]] = []
-    lost: list[tuple[SegmentHeader, Problem]] = []
-    runs = np.concatenate([[0], np.flatnonzero(np.diff(blocks) > 1) + 1, [len(blocks)]])
-    for a, b in zip(runs[:-1].tolist(), runs[1:].tolist(), strict=True):
-        begin_s = blocks[a] * geometry.windows * segment_seconds - margin
-        end_s = (blocks[b - 1] + 1) * geometry.windows * segment_seconds + margin
-        piece = read_piece(track, samples, int(begin_s * track.rate_hz), int(end_s * track.rate_hz))
-        lost += piece.lost
-        members: list[Int64] = []
-        for span in piece.spans:
-            inside = a + np.flatnonzero((first[a:b] >= span[0] + piece.first) & (stop[a:b] <= span[1] + piece.first))
-            if not len(inside):
-                continue
-            resampled, origin = resample(piece.samples[span[0] : span[1]], span[0] + piece.first, ratio)
-            for block in np.unique(blocks[inside]).tolist():
-                start = block * size - geometry.context - origin
-                rows.append(mirrored(resampled, start, start + geometry.n))
-                placed.append((inside[blocks[inside] == block], len(rows) - 1))
-            members.append(inside)
-        if members:
-            found = np.concatenate(members)
-            faults.append(window_faults(piece, track.rate_hz, first[found], stop[found]))
-    window = np.concatenate([w for w, _ in placed]) if placed else np.zeros(0, np.int64)
-    row = np.concatenate([np.full(len(w), r) for w, r in placed]) if placed else np.zeros(0, np.int64)
-    return _Rows(
-        rows=np.stack(rows) if rows else np.zeros((0, geometry.n), np.float32),
-        window=window,
-        row=row,
-        slot=windows[window] % geometry.windows,
-        faults={name: np.concatenate([f[name] for f in faults]) for name in faults[0]} if faults else {},
-        lost=lost,
-    )
-
-
-@dataclass(frozen=True)
 class _Judged:
     """What was found in the windows of some rows; beats sorted by window and time, times from the window's start."""
 
@@ -390,14 +301,14 @@ class _Judged:
     beat_time_s: NDArray[np.float64]
 
 
-def _judged(kind: int, rows: _Rows, uncalibrated: NDArray[np.float64], config: Config, geometry: _Geometry) -> _Judged:
+def _judged(kind: int, rows: Rows, uncalibrated: NDArray[np.float64], config: Config, geometry: Geometry) -> _Judged:
     prefix, band_hz = ("ecg", config.build.ecg_band_hz) if kind == ECG else ("ppg", config.build.ppg_band_hz)
     bins = spectrum(rows.rows)
     find = beats.r_peaks if kind == ECG else beats.pulses
     found = find(bins, geometry.n, geometry.rate_hz)
     response = band_pass_response(geometry.n, geometry.rate_hz, band_hz)
-    filtered = _windows(apply_response(bins, response, geometry.n), rows, geometry)
-    raw = _windows(rows.rows, rows, geometry)
+    filtered = windows_of(apply_response(bins, response, geometry.n), rows, geometry)
+    raw = windows_of(rows.rows, rows, geometry)
     columns = {f"{prefix}_{name}": values.astype(np.float32) for name, values in rows.faults.items()}
     columns[f"{prefix}_uncalibrated"] = uncalibrated.astype(np.float32)
     if kind == ECG:
@@ -409,27 +320,8 @@ def _judged(kind: int, rows: _Rows, uncalibrated: NDArray[np.float64], config: C
         reason = quality.ppg_reasons(columns)
     shape, sd = quality.moments(filtered, prefix)
     columns |= shape
-    window, time_s = _beats_of_windows(found, rows, geometry)
+    window, time_s = beats_of(found, rows, geometry)
     return _Judged(filtered, sd, reason, columns, window, time_s)
-
-
-def _windows(rows: Float32, found: _Rows, geometry: _Geometry) -> Float32:
-    """Windows (w, t) out of rows (r, n)."""
-    size = geometry.windows * geometry.samples
-    inner = rows[:, geometry.context : geometry.context + size]
-    return inner.reshape(len(rows), geometry.windows, geometry.samples)[found.row, found.slot]
-
-
-def _beats_of_windows(found: beats.Beats, rows: _Rows, geometry: _Geometry) -> tuple[Int64, NDArray[np.float64]]:
-    """Beats inside the windows: index of the window, seconds from its start."""
-    seconds = geometry.samples / geometry.rate_hz
-    time_s = found.time_s - geometry.context / geometry.rate_hz
-    slot = np.floor(time_s / seconds).astype(np.int64)
-    inside = (slot >= 0) & (slot < geometry.windows)
-    place = np.full((len(rows.rows), geometry.windows), -1, np.int64)
-    place[rows.row, rows.slot] = np.arange(len(rows.row))
-    window = place[found.row[inside], slot[inside]]
-    return window[window >= 0], (time_s - slot * seconds)[inside][window >= 0]
 
 
 def _sorted_beats(filled: _Kind) -> tuple[Int64, NDArray[np.float64]]:
