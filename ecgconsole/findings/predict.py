@@ -91,7 +91,7 @@ def _components(
     segments = read_segments(embedding_files(workspace.folder), config.split.fractions, config.discovery.seed)
     if segments.embeddings.shape[1] != len(whitening.mean):
         raise ConfigurationError(
-            f"the embeddings of {workspace.folder} have {segments.embeddings.shape[1]} numbers a segment, the risk model "
+            f"the embeddings of {workspace.folder} have {segments.embeddings.shape[1]} numbers a segment, the model "
             f"was made with {len(whitening.mean)}: embed with the checkpoint that belongs to the model"
         )
     means = patient_means(
