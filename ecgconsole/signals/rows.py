@@ -30,7 +30,7 @@ _MARGIN_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Geometry:
-    """Of rows: ``rate_hz``, ``samples`` a window, ``windows`` a block, ``context`` samples on both sides, ``n`` in all."""
+    """Of rows: ``samples`` a window, ``windows`` a block, ``context`` samples on both sides, ``n`` in all."""
 
     rate_hz: float
     samples: int
