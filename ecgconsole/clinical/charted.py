@@ -54,22 +54,15 @@ def charted_rhythm(folder: Path, subject_ids: pd.Series) -> pd.DataFrame:
     rows = stream_table(
         path,
         "CHARTEVENTS",
-        where="try_cast(itemid AS BIGINT) IN (?, ?) AND value IS NOT NULL"
-        " AND try_cast(charttime AS TIMESTAMP) IS NOT NULL"
-        " AND try_cast(subject_id AS BIGINT) IN (SELECT wanted_id FROM wanted)",
+        where="itemid IN (?, ?) AND value IS NOT NULL AND charttime IS NOT NULL"
+        " AND subject_id IN (SELECT wanted_id FROM wanted)",
         parameters=list(RHYTHM_ITEMS),
         frames={"wanted": wanted},
-        order="try_cast(subject_id AS BIGINT), try_cast(charttime AS TIMESTAMP), value",
+        order="subject_id, charttime, value",
     )
     if rows.empty:
         return empty
-    charted = pd.DataFrame(
-        {
-            "subject_id": rows["subject_id"].astype("int64"),
-            "charttime": pd.to_datetime(rows["charttime"]),
-            "rhythm": rows["value"].map(rhythm_named),
-        }
-    ).drop_duplicates()
+    charted = rows[["subject_id", "charttime"]].assign(rhythm=rows["value"].map(rhythm_named)).drop_duplicates()
     once = ~charted.duplicated(["subject_id", "charttime"], keep=False)
     return charted[once].reset_index(drop=True)
 

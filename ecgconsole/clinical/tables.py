@@ -133,16 +133,20 @@ def read_table(path: Path, table: str, subject_ids: pd.Series | None = None) -> 
 def stream_table(
     path: Path, table: str, where: str, parameters: list[object], frames: Mapping[str, pd.DataFrame], order: str
 ) -> pd.DataFrame:
-    """Those rows of a large table that ``where`` (SQL over text columns) keeps: read once, never held whole.
+    """Those rows of a large table that ``where`` (SQL over typed columns) keeps: read once, never held whole.
 
-    ``frames``: small tables that ``where`` may name. Columns come as text.
+    ``frames``: small tables that ``where`` may name. Values that are not of their column's type are null.
+
+    Raises ``InputError`` naming the file, and the line where it has one.
     """
     with connect() as connection:
         try:
             source = _source(connection, path, table)
             for name, frame in frames.items():
                 connection.register(name, frame)
-            return connection.execute(f"SELECT * FROM ({source}) WHERE {where} ORDER BY {order}", parameters).df()
+            typed = ", ".join(f"try_cast({c} AS {sql}) AS {c}" for c, sql in COLUMNS[table].items())
+            kept = f"SELECT * FROM (SELECT {typed} FROM ({source})) WHERE {where} ORDER BY {order}"
+            return connection.execute(kept, parameters).df()
         except duckdb.Error as error:
             raise _input_error(path, error) from None
 
@@ -151,7 +155,7 @@ def _source(connection: duckdb.DuckDBPyConnection, path: Path, table: str) -> st
     """SQL that reads the used columns as text, checked to be there."""
     csv = (
         f"read_csv({_quoted(path)}, all_varchar = true, header = true, delim = ',', quote = '\"', escape = '\"', "
-        "sample_size = 1000)"
+        "skip = 0, sample_size = 1000)"
     )
     columns = {row[0].lower() for row in connection.execute(f"DESCRIBE SELECT * FROM {csv}").fetchall()}
     missing = [c.upper() for c in COLUMNS[table] if c not in columns]
