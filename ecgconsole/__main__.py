@@ -1,0 +1,5 @@
+"""``python -m ecgconsole``."""
+
+from ecgconsole.cli import main
+
+main()

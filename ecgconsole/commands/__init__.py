@@ -1,0 +1,1 @@
+"""The commands, grouped. Each parses, calls and prints; imports that cost time are inside the functions."""

@@ -1,0 +1,169 @@
+"""The checks of ``doctor``: what would stop a long job, found before it starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecgconsole.config import PATH_KEYS, Config
+from ecgconsole.errors import EcgConsoleError, ExitCode
+from ecgconsole.text import count, duration, size
+from ecgconsole.workspace import Workspace
+
+OPEN_FILES_WANTED = 1024
+_HDF5_TRIAL = """
+import sys, h5py
+with h5py.File(sys.argv[1], "w") as file:
+    file["a"] = [1]
+with h5py.File(sys.argv[1], "r") as one, h5py.File(sys.argv[1], "r") as other:
+    assert one["a"][0] == other["a"][0]
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at. ``exit_code`` is 0 for what is worth knowing but stops nothing."""
+
+    name: str
+    ok: bool
+    message: str
+    hint: str = ""
+    exit_code: ExitCode = ExitCode.DONE
+
+
+def checkup(workspace: Workspace | None, config: Config) -> list[Check]:
+    """Everything that applies; without an output folder, what can be said of the machine and the inputs."""
+    checks = [_python(), _cores(), _memory(), _gpu(config), _open_files()]
+    if workspace is not None:
+        checks += [*_folder(workspace), _job(workspace)]
+    checks += _inputs(config)
+    if config.data.waveform_dir is not None:
+        checks.append(_forecast(workspace, config))
+    return checks
+
+
+def _python() -> Check:
+    return Check("python", True, f"{sys.version.split()[0]} at {sys.executable}")
+
+
+def _cores() -> Check:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Check("processors", True, f"{usable} usable of {os.cpu_count()}")
+
+
+def _memory() -> Check:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    return Check(
+        "memory",
+        memory.available > 2e9,
+        f"{size(memory.available)} free of {size(memory.total)}",
+        "a build needs about 0.5 GB a worker, training about 2 GB; close something, or lower build.num_workers",
+    )
+
+
+def _gpu(config: Config) -> Check:
+    from ecgconsole.jobs.gauges import gpu_reader
+
+    gpus = gpu_reader()()
+    names = ", ".join(f"{g['name']} ({size(g.get('memory_total_bytes') or 0)})" for g in gpus)
+    needed = config.training.device.startswith("cuda")
+    return Check(
+        "gpu",
+        bool(gpus) or not needed,
+        names or "none: training runs on the processor",
+        f"training.device = {config.training.device} needs one; auto or cpu do without",
+        ExitCode.MACHINE,
+    )
+
+
+def _open_files() -> Check:
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return Check("open files", limit >= OPEN_FILES_WANTED, f"limit {limit:,}", f"ulimit -n {OPEN_FILES_WANTED}")
+
+
+def _folder(workspace: Workspace) -> Iterator[Check]:
+    """Writing in the output folder, or in the nearest folder above it that exists."""
+    place = _existing(workspace.folder)
+    free = shutil.disk_usage(place).free
+    try:
+        with tempfile.TemporaryDirectory(prefix=".doctor.", dir=place) as trial:
+            yield Check("folder", True, f"{workspace.folder} can be written, {size(free)} free")
+            yield _hdf5(Path(trial))
+    except OSError as error:
+        yield Check("folder", False, f"cannot write in {place}: {error.strerror}", "another -o", ExitCode.MACHINE)
+
+
+def _hdf5(folder: Path) -> Check:
+    """In a process of its own: HDF5 can take the interpreter down with it."""
+    path = folder / "trial.h5"
+    result = subprocess.run([sys.executable, "-c", _HDF5_TRIAL, str(path)], capture_output=True, text=True, check=False)
+    said = result.stderr.strip().splitlines()[-1:] or [f"exit code {result.returncode}"]
+    return Check(
+        "hdf5",
+        result.returncode == 0,
+        "writes, locks and reads there" if result.returncode == 0 else said[0],
+        "on a network disk without locks: export HDF5_USE_FILE_LOCKING=FALSE",
+        ExitCode.MACHINE,
+    )
+
+
+def _job(workspace: Workspace) -> Check:
+    from ecgconsole.jobs.state import read_snapshot
+
+    snapshot = read_snapshot(workspace)
+    if snapshot is None:
+        return Check("job", True, "none has run there")
+    if snapshot.alive:
+        return Check("job", False, f"run {snapshot.run_id} is running there", "wait, or: ecgconsole stop")
+    return Check("job", True, f"none runs there; run {snapshot.run_id} is {snapshot.status}")
+
+
+def _inputs(config: Config) -> Iterator[Check]:
+    if config.data.waveform_dir is None:
+        yield Check("inputs", False, "data.waveform_dir is not set", "--set data.waveform_dir=FOLDER, or in a file -c")
+    for key in PATH_KEYS:
+        path = config.get(key)
+        if path is not None:
+            there = Path(path).exists() and os.access(path, os.R_OK)
+            yield Check(key, there, path, "no such file or folder, or it cannot be read", ExitCode.INPUT)
+
+
+def _forecast(workspace: Workspace | None, config: Config) -> Check:
+    """Segments and bytes by the headers alone, at most."""
+    import time
+
+    from ecgconsole.dataset.discovery import discover, select
+    from ecgconsole.dataset.plan import forecast_bytes, forecast_windows
+
+    began = time.monotonic()
+    try:
+        cohort = discover(config)
+    except EcgConsoleError as error:
+        return Check("forecast", False, str(error), "", error.exit_code)
+    patients = select(cohort.patients, config)
+    windows = sum(forecast_windows(p, config) for p in patients)
+    needed = forecast_bytes(windows, config)
+    free = shutil.disk_usage(_existing(workspace.folder)).free if workspace else None
+    took = duration(time.monotonic() - began)
+    return Check(
+        "forecast",
+        free is None or needed * 2 < free,  # the shards and the merged file are there together
+        f"{count(len(patients), 'patient')}, at most {count(windows, 'segment')}, {size(needed)} "
+        f"({cohort.headers:,} headers read in {took}, layout {cohort.layout})",
+        f"shards and merged file together need {size(2 * needed)}; lower build.max_patients, or another disk",
+        ExitCode.MACHINE,
+    )
+
+
+def _existing(folder: Path) -> Path:
+    return next(p for p in (folder, *folder.parents) if p.is_dir())

@@ -1,0 +1,193 @@
+"""``run`` and one command a stage."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ecgconsole.commands.options import (
+    ConfigOption,
+    FolderOption,
+    MaxPatientsOption,
+    SetOption,
+    resolved,
+    workspace_of,
+)
+from ecgconsole.errors import ConfigurationError
+from ecgconsole.stage import STAGE_NAMES, STAGES, Stage
+from ecgconsole.text import sanitise
+from ecgconsole.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ecgconsole.jobs.runner import Outcome
+
+OutputMode = Literal["auto", "rich", "plain", "json"]
+ResumeOption = Annotated[
+    str, typer.Option("--resume", metavar="auto|none|PATH", help="train: from which checkpoint; none starts anew")
+]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", metavar="PATH", help="embed: with which; default best", show_default=False),
+]
+RebuildOption = Annotated[bool, typer.Option("--rebuild", help="build: drop what an earlier build left")]
+OutputOption = Annotated[OutputMode, typer.Option("--output", help="auto: rich on a terminal, else plain")]
+StagesOption = Annotated[str | None, typer.Option("--stages", metavar="A,B,C", help="only these", show_default=False)]
+BuildDatasetOption = Annotated[bool, typer.Option("--build-dataset", help="same as --stages build")]
+TrainOnlyOption = Annotated[bool, typer.Option("--train-only", help="same as --stages train")]
+NoTuiOption = Annotated[bool, typer.Option("--no-tui", help="in the foreground, without the console")]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks to run."""
+
+    folder: Path | None
+    config: Path | None = None
+    settings: list[str] | None = None
+    max_patients: int | None = None
+    resume: str = "auto"
+    checkpoint: Path | None = None
+    rebuild: bool = False
+    output: OutputMode = "auto"
+
+    @property
+    def workspace(self) -> Workspace:
+        return workspace_of(self.folder, self.config)
+
+    def options(self) -> dict[str, dict[str, Any]]:
+        """Keyword arguments of stages; each forces its stage to run."""
+        given: dict[str, dict[str, Any]] = {}
+        if self.rebuild:
+            given["build"] = {"rebuild": True}
+        if self.resume != "auto":
+            given["train"] = {"resume": self.resume if self.resume == "none" else str(_absolute(Path(self.resume)))}
+        if self.checkpoint is not None:
+            given["embed"] = {"checkpoint": str(_absolute(self.checkpoint))}
+        return given
+
+
+def run(
+    folder: FolderOption = None,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    max_patients: MaxPatientsOption = None,
+    resume: ResumeOption = "auto",
+    checkpoint: CheckpointOption = None,
+    rebuild: RebuildOption = False,
+    stages: StagesOption = None,
+    build_dataset: BuildDatasetOption = False,
+    train_only: TrainOnlyOption = False,
+    no_tui: NoTuiOption = False,
+    output: OutputOption = "auto",
+) -> None:
+    """All stages in order; what is done, and whose inputs have not changed, is skipped.
+
+    On a terminal the job is started on its own and the console opens on it. With --no-tui, or without a
+    terminal, it runs in the foreground: SIGINT, SIGTERM or SIGUSR1 once is a staged stop, twice is now.
+    """
+    request = Request(folder, config, settings, max_patients, resume, checkpoint, rebuild, output)
+    chosen = chosen_stages(stages, build_dataset, train_only)
+    if no_tui or not on_terminal():
+        finish(run_foreground(request, chosen))
+    else:
+        run_with_console(request, chosen)
+
+
+def stage_command(stage: Stage) -> Callable[..., None]:
+    """The command that runs one stage, headless."""
+
+    def command(
+        folder: FolderOption = None,
+        config: ConfigOption = None,
+        settings: SetOption = None,
+        max_patients: MaxPatientsOption = None,
+        resume: ResumeOption = "auto",
+        checkpoint: CheckpointOption = None,
+        rebuild: RebuildOption = False,
+        stages: StagesOption = None,
+        no_tui: NoTuiOption = False,
+        output: OutputOption = "auto",
+    ) -> None:
+        if stages is not None and chosen_stages(stages) != (stage,):
+            raise ConfigurationError(f"--stages {sanitise(stages)}: this command runs {stage.name} alone; use run")
+        request = Request(folder, config, settings, max_patients, resume, checkpoint, rebuild, output)
+        finish(run_foreground(request, (stage,)))
+
+    command.__doc__ = f"The stage {stage.name} alone, in the foreground. Options as of run."
+    return command
+
+
+def chosen_stages(names: str | None, build_dataset: bool = False, train_only: bool = False) -> tuple[Stage, ...]:
+    """Raises ``ConfigurationError`` for a name that is no stage."""
+    if build_dataset + train_only + (names is not None) > 1:
+        raise ConfigurationError("--build-dataset, --train-only and --stages exclude each other")
+    if build_dataset or train_only:
+        names = "build" if build_dataset else "train"
+    wanted = STAGE_NAMES if names is None else tuple(n.strip() for n in names.split(",") if n.strip())
+    unknown = [sanitise(n, 40) for n in wanted if n not in STAGE_NAMES]
+    if unknown or not wanted:
+        raise ConfigurationError(f"--stages: no stage {', '.join(unknown)}; there are {', '.join(STAGE_NAMES)}")
+    return tuple(s for s in STAGES if s.name in wanted)
+
+
+def run_foreground(request: Request, stages: tuple[Stage, ...]) -> Outcome:
+    from ecgconsole.jobs.foreground import run_in_foreground
+    from ecgconsole.jobs.runner import Job
+
+    workspace = request.workspace
+    config = resolved(workspace, request.config, request.settings, request.max_patients).config
+    job = Job(workspace, config, stages, request.options(), tuple(sys.argv))
+    return run_in_foreground(job, request.output)
+
+
+def run_with_console(request: Request, stages: tuple[Stage, ...]) -> None:
+    """Starts the job on its own and opens the console on it."""
+    from ecgconsole.jobs.steer import start_run
+
+    workspace = request.workspace
+    resolved(workspace, request.config, request.settings, request.max_patients)  # errors belong on this terminal
+    arguments = ["run", "--no-tui", "--output", "json", "-o", str(workspace.folder)]
+    arguments += ["--stages", ",".join(s.name for s in stages), "--resume", request.resume]
+    if request.config is not None:
+        arguments += ["-c", str(request.config)]
+    for text in request.settings or []:
+        arguments += ["--set", text]
+    if request.max_patients is not None:
+        arguments += ["--max-patients", str(request.max_patients)]
+    if request.checkpoint is not None:
+        arguments += ["--checkpoint", str(request.checkpoint)]
+    if request.rebuild:
+        arguments += ["--rebuild"]
+    start_run(workspace, arguments)
+    open_console(workspace)
+
+
+def open_console(workspace: Workspace | None, read_only: bool = False) -> None:
+    """Raises ``ConfigurationError`` without a terminal: Textual itself would hang or scribble."""
+    if not on_terminal():
+        raise ConfigurationError(
+            "the console needs a terminal. Without one: ecgconsole run --no-tui -o DIR, ecgconsole status -o DIR"
+        )
+    from ecgconsole.console.app import main
+
+    main(workspace, read_only)
+
+
+def on_terminal() -> bool:
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
+def finish(outcome: Outcome) -> None:
+    """Ends the process as the run ended: its message on stderr, its exit code."""
+    if outcome.exit_code and outcome.message:
+        sys.stderr.write(f"ecgconsole: {outcome.message}\n")
+    raise SystemExit(int(outcome.exit_code))
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()

@@ -1,0 +1,133 @@
+"""The runner's side of an engine: starting it, hearing it, telling it, ending it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ecgconsole.config import JobConfig
+from ecgconsole.jobs.processes import MARKER_VARIABLE, kill_marked, reap_orphans, terminate_session
+from ecgconsole.stage import Stage
+from ecgconsole.workspace import RunFolder, Workspace
+
+RUNGS = ("request", "terminate", "kill")
+
+
+class EngineProcess:
+    """One stage's engine, in its own session, with a pipe up (events) and a pipe down (commands)."""
+
+    def __init__(
+        self, stage: Stage, workspace: Workspace, run: RunFolder, options: Mapping[str, Any], marker: str
+    ) -> None:
+        self._marker = marker
+        self._events, events_end = os.pipe()
+        control_end, self._control = os.pipe()
+        os.set_blocking(self._control, False)
+        self._buffer = b""
+        self._at_end = False
+        command = [sys.executable, "-P", "-X", "faulthandler", "-m", "ecgconsole.jobs.engine", stage.name]
+        command += ["--target", stage.target, "--folder", str(workspace.folder), "--run", run.run_id]
+        command += ["--options", json.dumps(options), "--runner", str(os.getpid())]
+        command += ["--control", str(control_end), "--events", str(events_end)]
+        try:
+            with run.engine_log.open("ab") as log:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env={**os.environ, MARKER_VARIABLE: marker},
+                    pass_fds=(control_end, events_end),
+                    start_new_session=True,
+                )
+        finally:
+            os.close(control_end)
+            os.close(events_end)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """Negative: the signal that ended it. None: it lives."""
+        return self._process.poll()
+
+    def hear(self, seconds: float) -> list[dict[str, Any]]:
+        """Messages that have come, after waiting for at most ``seconds``; [] when there are none."""
+        if self._at_end:
+            time.sleep(min(seconds, 0.02))
+            return []
+        while select.select([self._events], [], [], seconds)[0]:
+            data = os.read(self._events, 1 << 16)
+            if not data:
+                self._at_end = True
+                break
+            *lines, self._buffer = (self._buffer + data).split(b"\n")
+            if lines:
+                return [json.loads(line) for line in lines]
+        return []
+
+    def tell(self, action: str) -> None:
+        try:
+            os.write(self._control, json.dumps({"action": action}).encode() + b"\n")
+        except (BrokenPipeError, BlockingIOError):
+            return  # it has ended, or hears nothing any more: the ladder sees to that
+
+    def terminate(self) -> None:
+        terminate_session(self._marker, self.pid)
+
+    def end(self) -> list[int]:
+        """Kills whatever is left of it and all it started; returns pids that would not die."""
+        survivors = kill_marked(self._marker)
+        self._process.wait()
+        reap_orphans(keep=())
+        os.close(self._events)
+        os.close(self._control)
+        return survivors
+
+    def death(self) -> str:
+        """How it ended, when it said nothing itself."""
+        code = self._process.returncode
+        if code is None or code >= 0:
+            return f"ended with exit code {code} and without a word"
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        hints = {
+            "SIGKILL": "killed by SIGKILL, as the system does when memory runs out",
+            "SIGSEGV": "crashed (SIGSEGV: a fault in compiled code)",
+            "SIGBUS": "crashed (SIGBUS: a mapped file that was cut, or a full disk)",
+        }
+        return hints.get(name, f"ended by {name}")
+
+
+class Ladder:
+    """A staged stop: request, then SIGTERM to the engine's session, then SIGKILL to all of ours."""
+
+    def __init__(self, job: JobConfig) -> None:
+        self._waits = {"request": job.stop_seconds, "terminate": job.terminate_seconds, "kill": float("inf")}
+        self.rung: str | None = None
+        self._deadline = float("inf")
+
+    def climb(self, rung: str, engine: EngineProcess) -> None:
+        """Goes up to a rung; going down is not possible."""
+        if self.rung is not None and RUNGS.index(rung) <= RUNGS.index(self.rung):
+            return
+        self.rung = rung
+        self._deadline = time.monotonic() + self._waits[rung]
+        if rung == "request":
+            engine.tell("stop")
+        elif rung == "terminate":
+            engine.terminate()
+
+    def advance(self, engine: EngineProcess) -> bool:
+        """Climbs when the time of a rung is over; True when the engine is to be killed."""
+        if self.rung is not None and self.rung != "kill" and time.monotonic() > self._deadline:
+            self.climb(RUNGS[RUNGS.index(self.rung) + 1], engine)
+        return self.rung == "kill"
