@@ -105,6 +105,10 @@ class Projector(nn.Sequential):
 class Model(nn.Module):
     """Both encoders with their training heads.
 
+    The cross term compares both signals through one linear map, so that their embeddings themselves share a space
+    and may be averaged: with a projector apart for each, they did not (retrieval of a window's PPG by its ECG on
+    test patients, mean reciprocal rank of the embeddings: 0.01 apart, 0.19 with one linear map, 0.04 untrained).
+
     ``n_rhythm`` is the number of rhythm columns that the heads predict from an embedding (0: none).
     """
 
@@ -113,7 +117,7 @@ class Model(nn.Module):
         self.embedding_dim = embedding_dim
         self.encoders = nn.ModuleList(SignalEncoder(hidden_dims, embedding_dim, floor) for floor in SD_FLOOR)
         self.view_projectors = nn.ModuleList(Projector(embedding_dim, projection_dim) for _ in SD_FLOOR)
-        self.cross_projectors = nn.ModuleList(Projector(embedding_dim, projection_dim) for _ in SD_FLOOR)
+        self.cross_projector = nn.Linear(embedding_dim, projection_dim, bias=False)
         self.rhythm_heads = nn.ModuleList(nn.Linear(embedding_dim, n_rhythm) for _ in SD_FLOOR if n_rhythm)
 
     def encode(self, signal: Tensor, present: Tensor) -> Tensor:

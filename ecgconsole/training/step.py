@@ -56,7 +56,7 @@ def objective(model: Model, embeddings: Tensor, batch: Batch, training: Training
         terms["loss_views"] = total / max(pairs, 1)
     if training.weight_cross:
         at = present.all(1).nonzero().squeeze(1)
-        ecg, ppg = (p(embeddings[at, c]) for c, p in enumerate(model.cross_projectors))
+        ecg, ppg = model.cross_projector(embeddings[at]).unbind(1)
         terms["loss_cross"] = cross_nce(ecg, ppg, may_repel(at), training.temperature)
     if training.weight_rhythm and len(model.rhythm_heads):
         predicted = torch.stack([head(embeddings[:, c]) for c, head in enumerate(model.rhythm_heads)], dim=1)

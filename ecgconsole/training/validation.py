@@ -44,7 +44,7 @@ def validate(
             with arithmetic.autocast():
                 plain = model.encode(batch.physical()[0], batch.present[0]).float()
             view_1, view_2 = segment_embedding(embeddings, present).chunk(2)
-            projected = torch.stack([p(plain[:, c]) for c, p in enumerate(model.cross_projectors)], dim=1)
+            projected = model.cross_projector(plain)
             parts = (plain, projected, view_1, view_2, batch.present[0], batch.patient[0])
             collected.append(tuple(part.cpu() for part in parts))
             n_collected += len(plain)
