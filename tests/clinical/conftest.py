@@ -70,7 +70,7 @@ def records_of() -> Callable[..., pd.DataFrame]:
         out = pd.DataFrame(rows, columns=["patient_id", "subject_id", "record", "start", "end"])
         out["subject_id"] = out["subject_id"].astype("Int64")
         for column in ("start", "end"):
-            out[column] = pd.to_datetime(out[column]).astype("datetime64[us]")
+            out[column] = pd.to_datetime(out[column], format="ISO8601").astype("datetime64[us]")
         return out
 
     return frame
