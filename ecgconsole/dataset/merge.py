@@ -20,12 +20,12 @@ import pyarrow.parquet as pq
 
 from ecgconsole.clinical import rhythm_at
 from ecgconsole.dataset.segments import Rows, as_bytes
-from ecgconsole.dataset.shards import check_space, write_column
+from ecgconsole.dataset.shards import check_space, write_column, writing_error
 from ecgconsole.dataset.storage import (
     RowsReader,
     RowsWriter,
     content_sha256,
-    create,
+    created,
     dataset_paths,
     hash_header,
     plain_dtype,
@@ -74,24 +74,18 @@ def merge(plan: MergePlan, output: Path) -> tuple[str, int]:
     Runs in a process that may die. Raises ``MachineError`` where the disk cannot hold the file or returns
     other bytes than were written.
     """
-    check_space(output.parent, sum(path.stat().st_size for path in plan.shards))
-    with replacing(output) as temporary:
-        with create(temporary) as file:
-            for name, value in plan.attributes.items():
-                file.attrs[name] = value
-            _write_columns(plan, file)
-            _write_patients(plan, file)
-            digest = _hash_columns(file)
-            _write_signal(plan, file, digest)
-            for path, column in plan.columns.items():
-                if path in file:
-                    file[path].attrs.update(column)
-            file.attrs["content_sha256"] = digest.hexdigest()
-        with h5py.File(temporary, "r", locking=False) as file:
-            if content_sha256(file) != digest.hexdigest():
-                raise MachineError(f"{output}: the disk returned other bytes than were written; check this disk")
-        n_bytes = temporary.stat().st_size
-    return digest.hexdigest(), n_bytes
+    needed = sum(path.stat().st_size for path in plan.shards)
+    check_space(output.parent, needed)
+    try:
+        with replacing(output) as temporary:
+            with created(temporary) as file:
+                sha256 = _write(plan, file)
+            with h5py.File(temporary, "r", locking=False) as file:
+                if content_sha256(file) != sha256:
+                    raise MachineError(f"{output}: the disk returned other bytes than were written; check this disk")
+            return sha256, temporary.stat().st_size
+    except OSError as error:
+        raise writing_error(error, output.parent, needed) from error
 
 
 def write_rejected(shards: Sequence[Path], others: Rows | None, output: Path) -> dict[str, int]:
@@ -111,6 +105,21 @@ def write_rejected(shards: Sequence[Path], others: Rows | None, output: Path) ->
                 label = Reason(int(number)).label
                 totals[label] = totals.get(label, 0) + int(n)
     return totals
+
+
+def _write(plan: MergePlan, file: h5py.File) -> str:
+    """Fills ``file``; returns its ``content_sha256``."""
+    for name, value in plan.attributes.items():
+        file.attrs[name] = value
+    _write_columns(plan, file)
+    _write_patients(plan, file)
+    digest = _hash_columns(file)
+    _write_signal(plan, file, digest)
+    for path, column in plan.columns.items():
+        if path in file:
+            file[path].attrs.update(column)
+    file.attrs["content_sha256"] = digest.hexdigest()
+    return str(digest.hexdigest())
 
 
 def _write_columns(plan: MergePlan, file: h5py.File) -> None:

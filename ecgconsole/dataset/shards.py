@@ -23,7 +23,7 @@ from ecgconsole.config import Config
 from ecgconsole.dataset.discovery import Rejection, inputs_digest
 from ecgconsole.dataset.plan import ShardPlan, forecast_bytes, forecast_windows, shard_settings
 from ecgconsole.dataset.segments import Rows, Tally, patient_rows, rejection_row
-from ecgconsole.dataset.storage import RowsWriter, create
+from ecgconsole.dataset.storage import RowsWriter, created
 from ecgconsole.errors import ConfigurationError, MachineError
 from ecgconsole.signals.headers import RecordError, read_record
 from ecgconsole.signals.reasons import Reason
@@ -68,7 +68,8 @@ def build_shard(plan: ShardPlan, root: Path, config: Config, folder: Path, skip:
     path = folder / plan.file_name
     try:
         with replacing(path) as temporary:
-            with ShardFile(temporary, config) as shard:
+            with created(temporary) as file:
+                shard = ShardFile(file, config)
                 patients = [_add_patient(shard, root, patient, config, skip, marker) for patient in plan.patients]
                 rejected, problems = shard.finish()
             _check_inputs(plan, root)
@@ -87,7 +88,7 @@ def build_shard(plan: ShardPlan, root: Path, config: Config, folder: Path, skip:
         )
         write_json(folder / plan.manifest_name, vars(manifest))
     except OSError as error:
-        raise _classified(error, folder, needed) from error
+        raise writing_error(error, folder, needed) from error
     marker.unlink(missing_ok=True)
     return manifest
 
@@ -95,18 +96,12 @@ def build_shard(plan: ShardPlan, root: Path, config: Config, folder: Path, skip:
 class ShardFile:
     """A shard being written: signals go to the file as they come, columns at the end."""
 
-    def __init__(self, path: Path, config: Config) -> None:
-        self._file = create(path)
+    def __init__(self, file: h5py.File, config: Config) -> None:
+        self._file = file
         self._samples = round(config.build.segment_seconds * config.build.sampling_rate_hz)
         self._signal = RowsWriter(self._file, "signal", np.dtype("<i2"), (2, self._samples))
         self._columns: dict[str, list[np.ndarray]] = {}
         self._rejected: list[Rows] = []
-
-    def __enter__(self) -> ShardFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
 
     def append(self, rows: Rows) -> None:
         for path, values in rows.items():
@@ -276,12 +271,15 @@ def _check_inputs(plan: ShardPlan, root: Path) -> None:
                 raise InputsChanged(f"{sanitise(recording.record, 200)}: its files are not those that were planned for")
 
 
-def _classified(error: OSError, folder: Path, needed: int) -> Exception:
-    """What an ``OSError`` in a worker means: the disk is full, the output cannot be written, or the input is lost."""
+def writing_error(error: OSError, folder: Path, needed: int) -> Exception:
+    """What an ``OSError`` means where ``folder`` is written: ``MachineError`` where that disk is full or refuses.
+
+    Anything else is the error itself: the input's, most likely.
+    """
     if error.errno in OUT_OF_SPACE or "No space left" in str(error) or "File too large" in str(error):
         free = shutil.disk_usage(folder).free
         return MachineError(
-            f"{folder}: no space left while writing a shard: {size(needed + MARGIN_BYTES)} are needed, {size(free)} are"
+            f"{folder}: no space left while writing: {size(needed + MARGIN_BYTES)} are needed, {size(free)} are"
             " free (or a quota or file-size limit is reached). Make room and start the same command"
         )
     name = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else None

@@ -31,6 +31,8 @@ MAXIMUM_CHUNK_BYTES = 64 << 20
 MAXIMUM_OBJECTS = 2000
 ZSTD = 32015
 
+_left_open: dict[int, h5py.File] = {}
+
 
 class RowsWriter:
     """Appends rows to one new dataset, chunk by chunk, with the filters applied here where they are gzip's.
@@ -110,7 +112,7 @@ class RowsWriter:
         n = len(rows)
         self._reserve(n)
         if not self._direct:
-            self.dataset[self._written : self._written + n] = rows
+            self.dataset[self._written : self._written + n] = rows.astype(self.dataset.dtype)
         else:
             if n < self.chunk_rows:
                 padded = np.zeros((self.chunk_rows, *self.tail), self.dtype)
@@ -180,9 +182,18 @@ class RowsReader:
         return out
 
 
-def create(path: Path) -> h5py.File:
-    """A new file at ``path``. Locks are not needed: until it is renamed, only its writer knows it."""
-    return h5py.File(path, "w", libver=LIBVER, locking=False)
+@contextmanager
+def created(path: Path) -> Iterator[h5py.File]:
+    """A new file at ``path``, closed unless an exception passes.
+
+    Closing a file that could not be written (a full disk) crashes HDF5 2.0. Such a file is left open, for its
+    process to report why and then to be killed. Locks are not needed: until it is renamed, only its writer knows it.
+    """
+    file = h5py.File(path, "w", libver=LIBVER, locking=False)
+    _left_open[id(file)] = file
+    yield file
+    file.close()
+    del _left_open[id(file)]
 
 
 @contextmanager
