@@ -87,7 +87,7 @@ def find_tables(folder: Path) -> dict[str, Path]:
 
 def connect() -> duckdb.DuckDBPyConnection:
     """A DuckDB in memory that loads no extension, spills nothing to disk and stays within ``MEMORY_LIMIT``."""
-    return duckdb.connect(
+    connection = duckdb.connect(
         config={
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
@@ -95,6 +95,9 @@ def connect() -> duckdb.DuckDBPyConnection:
             "temp_directory": "",
         }
     )
+    # It would draw its progress on standard output, which is for data.
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 def read_table(path: Path, table: str, subject_ids: pd.Series | None = None) -> pd.DataFrame:

@@ -161,17 +161,18 @@ def test_a_conflicting_duplicate_admission_names_its_rows_and_a_repeated_row_is_
         link_records(hospital.write(), records, 6.0)
 
 
-def test_duckdb_takes_no_extension_and_spills_nowhere() -> None:
+def test_duckdb_takes_no_extension_spills_nowhere_and_draws_nothing() -> None:
     with connect() as connection:
         settings = dict(
             connection.execute(
                 "SELECT name, value FROM duckdb_settings() WHERE name IN "
-                "('autoinstall_known_extensions', 'autoload_known_extensions', 'temp_directory')"
+                "('autoinstall_known_extensions', 'autoload_known_extensions', 'temp_directory', 'enable_progress_bar')"
             ).fetchall()
         )
     assert settings == {
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
+        "enable_progress_bar": "false",
         "temp_directory": "",
     }
 
