@@ -133,22 +133,32 @@ def _maxima(bumps: Float32, reach: int) -> tuple[Indices, NDArray[np.float64], F
     row, column = np.divmod(np.flatnonzero(rising[:, :-1] & ~rising[:, 1:]), bumps.shape[1] - 2)
     column += 1
     height = bumps[row, column]
-    while len(row) > 1:
-        near = (row[1:] == row[:-1]) & (column[1:] - column[:-1] <= reach)
-        falls = height[1:] <= height[:-1]
-        below_last = np.concatenate([[False], near & falls])
-        below_next = np.concatenate([near & ~falls, [False]])
-        # Only the highest of its neighbourhood silences others: one silenced here silences nobody.
-        top = ~(below_last | below_next)
-        drop = below_next & np.concatenate([top[1:], [False]])
-        drop |= below_last & np.concatenate([[False], top[:-1]])
-        if not drop.any():
+    while True:
+        # Rows apart by more than the reach, so that one difference tells who is near.
+        place = row * (bumps.shape[1] + reach) + column
+        below = _beside_higher(place, height, np.ones(len(row), bool), reach)
+        # Only who has nobody higher beside it silences: who is silenced silences nobody.
+        silenced = _beside_higher(place, height, ~below, reach)
+        if not silenced.any():
             break
-        row, column, height = row[~drop], column[~drop], height[~drop]
+        row, column, height = row[~silenced], column[~silenced], height[~silenced]
     before, after = bumps[row, column - 1], bumps[row, column + 1]
     bend = before - 2 * height + after
     offset = np.divide(0.5 * (before - after), bend, out=np.zeros_like(bend), where=bend < 0)
     return row, column + offset.astype(np.float64), height
+
+
+def _beside_higher(place: Indices, height: Float32, who: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """Which have a higher one (the earlier of equals) among ``who`` within ``reach``."""
+    beside = np.zeros(len(place), bool)
+    for offset in range(1, reach + 1):
+        near = place[offset:] - place[:-offset] <= reach
+        if not near.any():
+            break
+        falls = height[offset:] <= height[:-offset]
+        beside[offset:] |= near & falls & who[:-offset]
+        beside[:-offset] |= near & ~falls & who[offset:]
+    return beside
 
 
 def _first_reference(bumps: Float32, rate_hz: float, row: Indices, position: NDArray[np.float64]) -> Float32:

@@ -20,8 +20,8 @@ MAXIMUM_MISSING_SHARE = 0.05
 FLAT_RUN_S = 4.0
 MAXIMUM_FLAT_SHARE = 0.5
 CLIPPED_RUN_SAMPLES = 3
-# ADC steps: a plateau that is entered or left by less is a quiet baseline, not a limit.
-CLIPPED_JUMP_STEPS = 3
+# ADC steps: a plateau that is entered or left more gently is a quiet baseline, not a limit.
+CLIPPED_JUMP_STEPS = 2
 MAXIMUM_CLIPPED_SHARE = 0.1
 MAXIMUM_ECG_NOISE_SHARE = 0.4
 MINIMUM_PULSE_SHARE = 0.3
@@ -62,7 +62,7 @@ QUALITY_COLUMNS = (
 
 
 def clipped(codes: NDArray[np.signedinteger], lowest: int, highest: int) -> NDArray[np.bool_]:
-    """Which ADC codes lie in a plateau at the recording's lowest or highest code, entered or left steeply."""
+    """Which ADC codes lie in a plateau at the recording's lowest or highest code, entered and left steeply."""
     limited = (codes >= highest) | (codes <= lowest)
     if highest - lowest < CLIPPED_JUMP_STEPS or not limited.any():
         return np.zeros(len(codes), bool)
@@ -70,7 +70,7 @@ def clipped(codes: NDArray[np.signedinteger], lowest: int, highest: int) -> NDAr
     value = codes[start].astype(np.int64)
     before = np.abs(codes[np.maximum(start - 1, 0)] - value)
     after = np.abs(codes[np.minimum(stop, len(codes) - 1)] - value)
-    steep = (np.maximum(before, after) >= CLIPPED_JUMP_STEPS) & (stop - start >= CLIPPED_RUN_SAMPLES)
+    steep = (np.minimum(before, after) >= CLIPPED_JUMP_STEPS) & (stop - start >= CLIPPED_RUN_SAMPLES)
     return marked(len(codes), start[steep], stop[steep])
 
 
@@ -193,7 +193,7 @@ def window_reasons(require: str, ecg: NDArray[np.uint8], ppg: NDArray[np.uint8])
 
 def _more_telling(ecg: NDArray[np.uint8], ppg: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The ECG's reason, unless it only says that there is no ECG."""
-    return np.where(ecg == Reason.NO_CHANNEL, ppg, ecg)
+    return np.where(np.isin(ecg, (Reason.NO_CHANNEL, Reason.GAP)) & (ppg != Reason.NO_CHANNEL), ppg, ecg)
 
 
 def _first_reason(*tests: tuple[NDArray[np.bool_], Reason]) -> NDArray[np.uint8]:
