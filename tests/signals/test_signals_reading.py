@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -188,3 +189,34 @@ def test_a_gain_of_zero_counts_as_200_and_a_negative_one_inverts(tmp_path: Path)
         channel = read_channel(tmp_path, "r", segment, 0)
         np.testing.assert_allclose(channel.physical, [sign, -sign], rtol=1e-6)
         assert channel.adc_step == 1 / 200
+
+
+def test_flac_formats_are_read_by_the_reference_reader(tmp_path: Path) -> None:
+    wfdb = pytest.importorskip("wfdb")
+    pytest.importorskip("soundfile")
+    codes = np.random.default_rng(0).integers(-30000, 30000, (5000, 2))
+    wfdb.wrsamp(
+        "r", fs=125, units=["mV", "mV"], sig_name=["II", "V"], d_signal=codes, fmt=["516", "516"],
+        adc_gain=[200, 200], baseline=[0, 0], write_dir=str(tmp_path),
+    )  # fmt: skip
+    (segment,) = read_record(tmp_path, "r").segments
+    samples = SegmentSamples(tmp_path, "r")
+    samples.verify(segment, (0, 1))
+    np.testing.assert_array_equal(samples.codes(segment, 1, 100, 4000), codes[100:4000, 1])
+    (tmp_path / segment.signals[0].file).write_bytes(b"not flac at all")
+    with pytest.raises(SegmentError):
+        SegmentSamples(tmp_path, "r").codes(segment, 0, 0, 10)
+
+
+def test_a_failing_disk_is_not_taken_for_a_bad_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller waits and tries again: nothing may be written off while a network disk is away."""
+    write_segment(tmp_path, "r", {"II": np.ones(1000)})
+    (segment,) = read_record(tmp_path, "r").segments
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(np, "fromfile", fail)
+    with pytest.raises(OSError, match="Input/output") as caught:
+        read_channel(tmp_path, "r", segment, 0)
+    assert not isinstance(caught.value, FileNotFoundError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -452,3 +453,22 @@ def test_records_of_real_cohorts_never_raise(real_data: Path, config: MAKE) -> N
                 seen.update(Reason(r).label for r in batch.reason)
     assert seen["kept"] > 300
     assert set(seen) <= {"kept", "dat-missing", "disconnected", "missing-samples", "clipping", "noise"}
+
+
+def test_memory_does_not_grow_with_the_length_of_a_record(tmp_path: Path, config: MAKE) -> None:
+    peaks = []
+    for hours in (1, 6):
+        ecg, ppg = ecg_and_ppg(360)
+        repeats = hours * 10
+        write_segment(tmp_path, "s", {"II": np.tile(ecg, repeats), "PLETH": np.tile(ppg, repeats)})
+        header = read_record(tmp_path, "s")
+        windows = candidate_windows(header, config())
+        assert len(windows) == hours * 360
+        # Once before measuring: caches of filters and imports.
+        next(extract(tmp_path, header, windows[:20], config()))
+        tracemalloc.start()
+        for batch in extract(tmp_path, header, windows, config()):
+            assert (batch.reason == Reason.KEPT).all()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0] < 150e6
