@@ -28,8 +28,18 @@ def link_records(folder: Path, records: pd.DataFrame, tolerance_hours: float) ->
 
     Raises ``InputError`` for tables that cannot be used.
     """
+    records = with_types(records)
     admissions = read_admissions(find_tables(folder), records["subject_id"])
     return link(records, admissions, tolerance_hours)
+
+
+def with_types(records: pd.DataFrame) -> pd.DataFrame:
+    """The records with the types that this package counts on, whatever a caller's nulls made of them.
+
+    Microseconds: a shifted birth lies 300 years back, and that difference does not fit nanoseconds.
+    """
+    times = {c: pd.to_datetime(records[c]).astype("datetime64[us]") for c in ("start", "end")}
+    return records.assign(subject_id=records["subject_id"].astype("Int64"), **times)
 
 
 def link(records: pd.DataFrame, admissions: pd.DataFrame, tolerance_hours: float) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ecgconsole.clinical.admissions import read_admissions, read_patients
-from ecgconsole.clinical.linking import LINK_STATUSES
+from ecgconsole.clinical.linking import LINK_STATUSES, with_types
 from ecgconsole.clinical.medications import active_medications, medication_classes
 from ecgconsole.clinical.outcomes import (
     AFTER,
@@ -57,7 +57,7 @@ def patient_table(folder: Path, records_with_links: pd.DataFrame) -> pd.DataFram
     Raises ``InputError`` for tables that cannot be used.
     """
     tables = find_tables(folder)
-    records = records_with_links.sort_values(["patient_id", "start", "record"], kind="stable")
+    records = with_types(records_with_links).sort_values(["patient_id", "start", "record"], kind="stable")
     subjects = records["subject_id"]
     patients = read_patients(tables, subjects)
     admissions = read_admissions(tables, subjects)

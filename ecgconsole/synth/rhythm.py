@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 SINUS, FIBRILLATION, BIGEMINY = "sinus", "atrial_fibrillation", "bigeminy"
+_SHORTEST_RR_S = 0.3  # refractory
+_STEP_S = 0.1  # of the grid on which the sinus node's interval is tabulated
 NORMAL_BEAT, ATRIAL_BEAT, VENTRICULAR_BEAT = "N", "A", "V"  # as in the MIT-BIH annotations
 
 
@@ -104,87 +106,77 @@ def draw_episodes(traits: RhythmTraits, duration_s: float, rng: np.random.Genera
 
 def draw_beats(traits: RhythmTraits, episodes: list[Episode], rng: np.random.Generator) -> Beats:
     """Beats of all episodes, one after another, each episode beginning where the last beat left off."""
-    duration_s = episodes[-1].end_s
-    knots_s = np.arange(0.0, duration_s + 120.0, 60.0)
-    drift = _autoregressive(len(knots_s), 0.8, rng) * traits.rr_drift
+    modulation_s = _sinus_modulation(traits, episodes[-1].end_s, rng)
     times: list[FloatArray] = []
     kinds: list[NDArray[np.str_]] = []
     fibrillating: list[NDArray[np.bool_]] = []
-    last_s = -float(rng.uniform(0.0, 0.7))
+    last_s = -float(rng.uniform(0.0, _SHORTEST_RR_S))
     for episode in episodes:
-        n = int((episode.end_s - last_s) / 0.25) + 8
-        if episode.rhythm == FIBRILLATION:
-            rr = _fibrillation_rr(traits, n, rng)
-            kind = np.full(n, NORMAL_BEAT)
+        in_fibrillation = episode.rhythm == FIBRILLATION
+        # A refractory time before it at the earliest, so that no beat of an episode lies in the one before.
+        last_s = max(last_s, episode.start_s - _SHORTEST_RR_S)
+        if in_fibrillation:
+            t = _fibrillation_times(traits, last_s, episode.end_s, rng)
+            kind = np.full(len(t), NORMAL_BEAT)
         else:
-            rr = _sinus_rr(traits, last_s, n, knots_s, drift, rng)
-            rr, kind = _with_ectopy(traits, rr, episode.rhythm == BIGEMINY, rng)
-        t = last_s + np.cumsum(rr)
-        inside = t < episode.end_s
-        if not inside.any():
-            continue
-        times.append(t[inside])
-        kinds.append(kind[inside])
-        fibrillating.append(np.full(int(inside.sum()), episode.rhythm == FIBRILLATION))
-        last_s = float(t[inside][-1])
+            t, kind = _sinus_times(traits, last_s, episode, modulation_s, rng)
+        times.append(t)
+        kinds.append(kind)
+        fibrillating.append(np.full(len(t), in_fibrillation))
+        last_s = float(t[-1]) if len(t) else last_s
     t, k, f = np.concatenate(times), np.concatenate(kinds), np.concatenate(fibrillating)
     kept = t >= 0
     return Beats(t[kept], k[kept], f[kept])
 
 
-def _sinus_rr(
-    traits: RhythmTraits,
-    start_s: float,
-    n: int,
-    knots_s: FloatArray,
-    drift: FloatArray,
-    rng: np.random.Generator,
-) -> FloatArray:
-    noise = rng.normal(0.0, 0.004, n)
-    rr = np.full(n, traits.sinus_rr_s)
-    # The modulation is a function of time and time the sum of the intervals: three rounds settle it.
-    for _ in range(3):
-        t = start_s + np.cumsum(rr)
-        rr = (
-            traits.sinus_rr_s * (1 + np.interp(t, knots_s, drift))
-            + traits.respiratory_rr_s * np.sin(respiration_phase(traits, t))
-            + traits.slow_rr_s * np.sin(2 * np.pi * 0.1 * t + 1.0)
-            + noise
-        )
-    return np.maximum(rr, 0.33)
+def _sinus_modulation(traits: RhythmTraits, duration_s: float, rng: np.random.Generator) -> FloatArray:
+    """The sinus node's interval (s) at every ``_STEP_S`` of a record: drift, breathing, 0.1 Hz waves."""
+    knots_s = np.arange(0.0, duration_s + 120.0, 60.0)
+    drift = _autoregressive(len(knots_s), 0.8, rng) * traits.rr_drift
+    t = np.arange(0.0, duration_s + 5.0, _STEP_S)
+    return (
+        traits.sinus_rr_s * (1 + np.interp(t, knots_s, drift))
+        + traits.respiratory_rr_s * np.sin(respiration_phase(traits, t))
+        + traits.slow_rr_s * np.sin(2 * np.pi * 0.1 * t + 1.0)
+    )
 
 
-def _fibrillation_rr(traits: RhythmTraits, n: int, rng: np.random.Generator) -> FloatArray:
-    # A refractory minimum and a gamma tail above it: irregular without memory, as AV conduction in AF.
-    refractory_s = 0.3
-    excess_s = traits.fibrillation_rr_s - refractory_s
-    shape = (excess_s / (traits.fibrillation_rr_cv * traits.fibrillation_rr_s)) ** 2
-    return np.clip(refractory_s + rng.gamma(shape, excess_s / shape, n), refractory_s, 2.4)
-
-
-def _with_ectopy(
-    traits: RhythmTraits, rr: FloatArray, bigeminy: bool, rng: np.random.Generator
+def _sinus_times(
+    traits: RhythmTraits, start_s: float, episode: Episode, modulation_s: FloatArray, rng: np.random.Generator
 ) -> tuple[FloatArray, NDArray[np.str_]]:
-    n = len(rr)
-    kinds = np.full(n, NORMAL_BEAT)
-    if bigeminy:
-        kinds[1::2] = VENTRICULAR_BEAT
-    else:
-        draw = rng.random(n)
-        kinds[draw < traits.atrial_share] = ATRIAL_BEAT
-        kinds[draw > 1 - traits.ventricular_share] = VENTRICULAR_BEAT
-        early = kinds != NORMAL_BEAT
-        kinds[1:][early[1:] & early[:-1]] = NORMAL_BEAT  # no two early beats in a row
-    rr, normal = rr.copy(), rr
-    ventricular = np.flatnonzero(kinds == VENTRICULAR_BEAT)
-    rr[ventricular] = np.maximum(normal[ventricular] * rng.uniform(0.5, 0.72, len(ventricular)), 0.3)
-    after = ventricular[ventricular + 1 < n]
-    rr[after + 1] = 2 * normal[after] - rr[after]  # full compensatory pause
-    atrial = np.flatnonzero(kinds == ATRIAL_BEAT)
-    rr[atrial] = np.maximum(normal[atrial] * rng.uniform(0.6, 0.8, len(atrial)), 0.3)
-    after = atrial[atrial + 1 < n]
-    rr[after + 1] = normal[after] * rng.uniform(1.0, 1.12, len(after))  # the sinus node is reset
-    return rr, kinds
+    """Sinus beats after ``start_s``, with early ones among them, and the kind of each."""
+    n = int((episode.end_s - start_s) / _SHORTEST_RR_S) + 2
+    noise_s = rng.normal(0.0, 0.004, n).tolist()
+    coupling, draw = rng.random(n).tolist(), rng.random(n).tolist()
+    times, kinds = [], []
+    now_s, pause_s = start_s, 0.0
+    for i in range(n):
+        normal_s = max(modulation_s[max(0, int(now_s / _STEP_S))] + noise_s[i], _SHORTEST_RR_S)
+        after_early = pause_s > 0
+        kind, rr_s, pause_s = NORMAL_BEAT, pause_s or normal_s, 0.0
+        # Early beats do not follow each other; in bigeminy every second one is early.
+        if not after_early:
+            if (i % 2 == 1) if episode.rhythm == BIGEMINY else draw[i] > 1 - traits.ventricular_share:
+                kind, rr_s = VENTRICULAR_BEAT, max(normal_s * (0.5 + 0.22 * coupling[i]), _SHORTEST_RR_S)
+                pause_s = 2 * normal_s - rr_s  # full compensatory pause
+            elif episode.rhythm != BIGEMINY and draw[i] < traits.atrial_share:
+                kind, rr_s = ATRIAL_BEAT, max(normal_s * (0.6 + 0.2 * coupling[i]), _SHORTEST_RR_S)
+                pause_s = normal_s * (1 + 0.12 * coupling[i])  # the sinus node is reset
+        now_s += rr_s
+        if now_s >= episode.end_s:
+            break
+        times.append(now_s)
+        kinds.append(kind)
+    return np.array(times), np.array(kinds, dtype="U1")
+
+
+def _fibrillation_times(traits: RhythmTraits, start_s: float, end_s: float, rng: np.random.Generator) -> FloatArray:
+    # A refractory minimum and a gamma tail above it: irregular without memory, as AV conduction in AF.
+    excess_s = traits.fibrillation_rr_s - _SHORTEST_RR_S
+    shape = (excess_s / (traits.fibrillation_rr_cv * traits.fibrillation_rr_s)) ** 2
+    n = int((end_s - start_s) / _SHORTEST_RR_S) + 2
+    times = start_s + np.cumsum(np.minimum(_SHORTEST_RR_S + rng.gamma(shape, excess_s / shape, n), 2.4))
+    return times[times < end_s]
 
 
 def _autoregressive(n: int, memory: float, rng: np.random.Generator) -> FloatArray:

@@ -85,8 +85,8 @@ def _check(out: Path, patients: int, hours: float, seed: int) -> None:
     problems = []
     if not 1 <= patients <= MAX_PATIENTS:
         problems.append(f"patients: must be 1 to {MAX_PATIENTS} (given: {patients})")
-    if not 0.02 <= hours <= 500:
-        problems.append(f"hours: must be 0.02 to 500 (given: {hours:g})")
+    if not 0.02 <= hours <= 240:
+        problems.append(f"hours: must be 0.02 to 240 (given: {hours:g})")
     if seed < 0:
         problems.append(f"seed: must not be negative (given: {seed})")
     if problems:

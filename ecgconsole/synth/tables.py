@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -126,17 +128,16 @@ def people_of_tables(folder: Path, patients: int, hours: float, seed: int) -> li
 
     Raises ``InputError`` where a table or a column is missing or cannot be read.
     """
-    born = {int(r["subject_id"]): r for r in _read(folder, "PATIENTS", ("subject_id", "gender", "dob"))}
-    admitted: dict[int, list[dict[str, str]]] = defaultdict(list)
+    born = {r["subject_id"]: r for r in _read(folder, "PATIENTS", ("subject_id", "gender", "dob"))}
+    admitted: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in _read(folder, "ADMISSIONS", ("subject_id", "hadm_id", "admittime", "dischtime")):
-        admitted[int(row["subject_id"])].append(row)
-    stays: dict[int, list[dict[str, str]]] = defaultdict(list)
+        admitted[row["subject_id"]].append(row)
+    stays: dict[int, list[dict[str, Any]]] = defaultdict(list)
     if _find(folder, "ICUSTAYS"):
-        for row in _read(folder, "ICUSTAYS", ("subject_id", "hadm_id", "icustay_id", "intime", "outtime")):
-            if row["intime"] and row["outtime"]:
-                stays[int(row["hadm_id"])].append(row)
+        for row in _read(folder, "ICUSTAYS", ("hadm_id", "icustay_id", "intime", "outtime")):
+            stays[row["hadm_id"]].append(row)
     fibrillation = {
-        int(r["subject_id"])
+        r["subject_id"]
         for r in _read(folder, "DIAGNOSES_ICD", ("subject_id", "icd9_code"))
         if r["icd9_code"].replace(".", "") == "42731"
     }
@@ -150,15 +151,14 @@ def people_of_tables(folder: Path, patients: int, hours: float, seed: int) -> li
         kinds = ("paroxysmal_af", "persistent_af") if has_af else ("sinus", "ectopy")
         admissions = sorted(admitted[subject], key=lambda r: (r["admittime"], r["hadm_id"]))
         records = _records_in_stays(admissions, stays, hours, number, rng)
-        dob = _moment(born[subject]["dob"])
-        age = (records[0].start - dob).days / 365.25
+        age = (records[0].start - born[subject]["dob"]).days / 365.25
         people.append(
             Person(
                 subject_id=subject,
                 kind=str(rng.choice(kinds, p=(0.4, 0.6) if has_af else (0.76, 0.24))),
                 sex=born[subject]["gender"],
                 age_years=min(age, 91.4),  # shifted births: the median age of those over 89
-                born=dob,
+                born=born[subject]["dob"],
                 died=None,
                 admissions=[],
                 records=records,
@@ -168,8 +168,8 @@ def people_of_tables(folder: Path, patients: int, hours: float, seed: int) -> li
 
 
 def _records_in_stays(
-    admissions: list[dict[str, str]],
-    stays: dict[int, list[dict[str, str]]],
+    admissions: list[dict[str, Any]],
+    stays: dict[int, list[dict[str, Any]]],
     hours: float,
     number: int,
     rng: np.random.Generator,
@@ -179,28 +179,23 @@ def _records_in_stays(
     plans: list[RecordPlan] = []
     for part, duration_s in enumerate(split_duration(hours, rng)):
         admission = admissions[order[part % len(order)]]
-        hadm_id = int(admission["hadm_id"])
-        choices = stays.get(hadm_id, [])
+        admitted, discharged = sorted((admission["admittime"], admission["dischtime"]))
+        choices = stays.get(admission["hadm_id"], [])
         if choices:
             stay = choices[int(rng.integers(len(choices)))]
-            icustay_id, first, last = int(stay["icustay_id"]), _moment(stay["intime"]), _moment(stay["outtime"])
+            icustay_id: int | None = stay["icustay_id"]
+            # Some stays in ICUSTAYS begin before or end after their admission: the link is to the latter.
+            first, last = max(stay["intime"], admitted), min(stay["outtime"], discharged)
         else:
-            icustay_id, first, last = None, _moment(admission["admittime"]), _moment(admission["dischtime"])
-        # Some stays in ICUSTAYS begin before or end after their admission: the link is to the latter.
-        first, last = max(first, _moment(admission["admittime"])), min(last, _moment(admission["dischtime"]))
+            icustay_id, first, last = None, admitted, discharged
         length_s = (last - first).total_seconds() - 2
         duration_s = min(duration_s, max(60.0, length_s))
         start = first + timedelta(seconds=1 + round(max(0.0, length_s - duration_s) * float(rng.random()), 3))
         if any(abs((start - p.start).total_seconds()) < p.duration_s + duration_s for p in plans):
             continue  # a single short stay holds no second record
-        plans.append(
-            RecordPlan(segment_base(2 * number + part), start, float(duration_s), hadm_id, icustay_id, "inside")
-        )
+        base = segment_base(2 * number + part)
+        plans.append(RecordPlan(base, start, float(duration_s), admission["hadm_id"], icustay_id, "inside"))
     return plans
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
 
 
 def _find(folder: Path, table: str) -> Path | None:
@@ -209,18 +204,32 @@ def _find(folder: Path, table: str) -> Path | None:
     return found[0] if found else None
 
 
-def _read(folder: Path, table: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def _read(folder: Path, table: str, columns: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Rows of a table: ``..._id`` as numbers, times as datetimes, the rest as text."""
     path = _find(folder, table)
     if path is None:
         raise InputError(f"{folder}: no {table}.csv or {table}.csv.gz there; it must hold the MIMIC-III tables")
     opener = gzip.open if path.suffix.lower() == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8", newline="") as file:
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            names = {name.strip().strip('"').lower(): name for name in reader.fieldnames or ()}
-            missing = [c for c in columns if c not in names]
+            names = {name.strip().lower(): name for name in reader.fieldnames or ()}
+            missing = [c.upper() for c in columns if c not in names]
             if missing:
-                raise InputError(f"{path}: no column {', '.join(missing)}")
-            return [{c: row[names[c]].strip() for c in columns} for row in reader]
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+                raise InputError(f"{path}, line 1: no column {', '.join(missing)}")
+            return [{c: _value(path, reader.line_num, c, row[names[c]]) for c in columns} for row in reader]
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {sanitise(error, 200)}") from error
+
+
+def _value(path: Path, line: int, column: str, text: str | None) -> Any:
+    text = (text or "").strip()
+    try:
+        if column.endswith("_id"):
+            return int(text)
+        if column.endswith("time") or column == "dob":
+            return datetime.fromisoformat(text)
+    except ValueError:
+        kind = "a whole number" if column.endswith("_id") else "a date (YYYY-MM-DD HH:MM:SS)"
+        raise InputError(f"{path}, line {line}: {column.upper()} is not {kind}") from None
+    return text

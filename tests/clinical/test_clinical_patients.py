@@ -310,3 +310,32 @@ def test_a_usual_cohort_does_not_warn(hospital, records_of) -> None:
         )
         rows.append((f"p{subject}", subject, f"r{subject}", "2150-01-02", "2150-01-03"))
     assert prevalence_warnings(_table(hospital.write(), records_of(*rows)).reset_index()) == []
+
+
+def test_nulls_of_any_type_and_nanoseconds_are_understood(hospital, recorded) -> None:
+    folder = _three_admissions(hospital, during=["42731"])
+    hospital.rows["PATIENTS"] = []
+    hospital.patient(1, dob="1850-01-01 00:00:00")
+    hospital.write()
+    expected = _table(folder, recorded)
+    loose = recorded.astype({"subject_id": object, "start": "datetime64[ns]", "end": "datetime64[ns]"})
+    pd.testing.assert_frame_equal(_table(folder, loose), expected)
+    assert expected.loc["p1", "age_90_or_over"]
+    nothing = pd.DataFrame(
+        {"patient_id": ["x"], "subject_id": [None], "record": ["r"], "start": [None], "end": [None]}, dtype=object
+    )
+    table = _table(folder, nothing)
+    assert table["records_none"].tolist() == [1]
+    assert table["age_years"].isna().all()
+    pd.testing.assert_series_equal(table.dtypes, expected.dtypes)
+
+
+def test_the_types_of_the_columns_do_not_depend_on_what_is_known(hospital, records_of, recorded) -> None:
+    folder = _three_admissions(hospital)
+    hospital.add("PRESCRIPTIONS", 1, 11, "2150-01-01 00:00:00", "2150-01-03 00:00:00", "Warfarin", "PO")
+    hospital.add("ICUSTAYS", 1, 11, 1, "MICU", "2150-01-01 10:00:00", "2150-01-04 20:00:00")
+    hospital.write()
+    full = _table(folder, recorded)
+    strangers = _table(folder, records_of(("p9", 9, "r", "2150-01-02", "2150-01-03")))
+    pd.testing.assert_series_equal(full.dtypes, strangers.dtypes)
+    assert full.loc["p1", "medication_anticoagulant"]
