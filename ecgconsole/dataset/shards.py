@@ -191,8 +191,8 @@ def check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed + MARGIN_BYTES:
         raise MachineError(
-            f"{folder}: the disk is full: {size(needed + MARGIN_BYTES)} are needed, {size(free)} are free. Make room"
-            " and start the same command: it continues from what is committed"
+            f"{folder}: not enough free space: {size(needed + MARGIN_BYTES)} are needed, {size(free)} are free. Make"
+            " room and start the same command: it continues from what is committed"
         )
 
 

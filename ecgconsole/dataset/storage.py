@@ -203,7 +203,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     Raises ``InputError`` where there is no such file, it is not HDF5, or it is not to be trusted.
     """
     try:
-        file = h5py.File(path, "r", locking=False)
+        file = h5py.File(path, "r")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except OSError as error:

@@ -17,6 +17,7 @@ from ecgconsole.clinical.codes import ENDPOINTS
 from ecgconsole.config import Config
 from ecgconsole.dataset.discovery import Patient
 from ecgconsole.dataset.segments import Rows, as_bytes
+from ecgconsole.text import sanitise
 from ecgconsole.workspace import write_atomically
 
 # Patients are split into strata by these.
@@ -146,4 +147,6 @@ def write_features(path: Path, frame: pd.DataFrame) -> None:
 
 
 def _plain(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(SPREADSHEET_FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    return ("'" if value.startswith(SPREADSHEET_FORMULA) else "") + sanitise(value)

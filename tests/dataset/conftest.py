@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from ecgconsole.config import Config, resolve
 from ecgconsole.dataset.build import run
+from ecgconsole.dataset.workers import Workers
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.synth import synthesise
 from ecgconsole.workspace import Workspace
@@ -37,13 +40,24 @@ def config_of() -> Callable[..., Config]:
     """``config_of(folder, **{"build.chunk_size": 5})``: a configuration for a folder of recordings."""
 
     def make(waveforms: Path, **settings: Any) -> Config:
-        import json
-
         small = {"build.num_workers": 1, "build.shard_patients": 4, "data.waveform_dir": str(waveforms)}
         overrides = [f"{key}={json.dumps(value)}" for key, value in {**small, **settings}.items()]
         return resolve(overrides=overrides, environment={}).config
 
     return make
+
+
+@pytest.fixture(scope="session")
+def worker() -> Iterator[Workers]:
+    """One worker process for all tests that do not ask for their own: starting one takes seconds."""
+    with Workers(1) as workers:
+        yield workers
+
+
+@pytest.fixture
+def kept_worker(worker: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds of this test use the session's worker, for tests in which no worker is harmed."""
+    monkeypatch.setattr("ecgconsole.dataset.build.Workers", lambda n: nullcontext(worker))
 
 
 @pytest.fixture

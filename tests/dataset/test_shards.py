@@ -77,9 +77,11 @@ def test_the_same_plan_gives_the_same_bytes(planned: tuple[Config, Path, ShardPl
 
 
 def test_killed_at_any_write_a_shard_is_whole_or_absent(
-    planned: tuple[Config, Path, ShardPlan], tmp_path: Path
+    cohort: Path, config_of: Callable[..., Config], tmp_path: Path
 ) -> None:
-    config, root, plan = planned
+    root = cohort / "waveforms"
+    config = config_of(root, **{"build.shard_patients": 1})
+    plan = plan_shards(discover(config).patients, config)[0]
     reference = tmp_path / "reference"
     reference.mkdir()
     build_shard(plan, root, config, reference, NOBODY)
@@ -243,7 +245,7 @@ def test_a_full_disk_is_a_machine_error(
     try:
         answer = in_child(lambda: build_shard(plan, root, config, disk, NOBODY))
         assert answer.startswith("MachineError")
-        assert "the disk is full" in answer  # seen before anything is written
+        assert "not enough free space" in answer  # seen before anything is written
         monkeypatch.setattr(shards, "check_space", lambda folder, needed: None)
         answer = in_child(lambda: build_shard(plan, root, config, disk, NOBODY))
         assert answer.startswith("MachineError")
