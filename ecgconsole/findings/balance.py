@@ -49,8 +49,8 @@ def effective_patients(segments: NDArray) -> float:
 
     Simpson, Nature 163 (1949) 688; Hill number of order 2.
     """
-    total = float(np.sum(segments))
-    return 0.0 if total == 0 else 1.0 / float(np.sum((np.asarray(segments, float) / total) ** 2))
+    counts = np.asarray(segments, dtype=np.int64)
+    return float(counts.sum()) ** 2 / float(max(1, (counts**2).sum()))
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:

@@ -94,8 +94,9 @@ def fit_whitening(embeddings: NDArray, max_components: int, explained_variance: 
     none whose variance is rounding noise (whitening would blow that up).
     """
     pca = PCA(n_components=min(max_components, *embeddings.shape), svd_solver="covariance_eigh")
-    pca.fit(np.asarray(embeddings, np.float64))
-    share = np.cumsum(pca.explained_variance_ratio_)
+    with np.errstate(invalid="ignore"):  # embeddings that are all the same have no variance to share out
+        pca.fit(np.asarray(embeddings, np.float64))
+    share = np.nan_to_num(np.cumsum(pca.explained_variance_ratio_), nan=1.0)
     wanted = int(np.searchsorted(share, explained_variance - 1e-12)) + 1
     real = int(np.sum(pca.explained_variance_ > 1e-10 * max(pca.explained_variance_[0], 1e-30)))
     kept = max(1, min(wanted, real, len(share)))
