@@ -22,6 +22,7 @@ MAXIMUM_RATE_HZ = 1e6
 MINIMUM_WAVEFORM_RATE_HZ = 20.0
 DEFAULT_RATE_HZ = 250.0
 DEFAULT_GAIN = 200.0
+_MILLIVOLTS = {"nv": 1e-6, "uv": 1e-3, "\N{MICRO SIGN}v": 1e-3, "\N{GREEK SMALL LETTER MU}v": 1e-3, "v": 1e3}
 
 # Bits a stored sample takes. FLAC formats (508, 516, 524) have no fixed size.
 FORMAT_BITS: dict[int, float | None] = {
@@ -78,9 +79,14 @@ class SignalSpec:
     skew: int
 
     @property
+    def scale(self) -> float:
+        """Physical units of one ADC step, negative where the signal is inverted; volts of any kind become mV."""
+        return _MILLIVOLTS.get(self.unit.casefold(), 1.0) / (self.gain or DEFAULT_GAIN)
+
+    @property
     def adc_step(self) -> float:
-        """Physical units of one ADC step."""
-        return 1.0 / (abs(self.gain) or DEFAULT_GAIN)
+        """Physical units (mV for volts) of one ADC step."""
+        return abs(self.scale)
 
 
 @dataclass(frozen=True)

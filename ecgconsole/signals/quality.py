@@ -53,7 +53,7 @@ _LATER = (
 QUALITY_COLUMNS = (
     *(Column(f"ecg_{name}", "1", text, source) for name, text, source in (*_SHARED, *_LATER)),
     Column("ecg_qrs_share", "1", "power from 5 to 15 Hz / power from 1 to 40 Hz", _LI),
-    Column("ecg_silent", "1", "1: no more than a noise floor (range below 0.15 mV); asystole, or a poor contact", "-"),
+    Column("ecg_silent", "1", "1: range below 0.15 mV, a noise floor (asystole, poor contact): no beats", "-"),
     Column("ecg_uncalibrated", "1", "1: the header has no gain, millivolts are a guess", "-"),
     *(Column(f"ppg_{name}", "1", text, source) for name, text, source in (*_SHARED, *_LATER)),
     Column("ppg_pulse_share", "1", "power from 0.6 to 4 Hz / power above 0.6 Hz", _ELGENDI),

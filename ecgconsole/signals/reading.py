@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgconsole.errors import InputError
-from ecgconsole.signals.headers import DEFAULT_GAIN, UNTRUSTED_FORMATS, Problem, SegmentHeader, SignalSpec
+from ecgconsole.signals.headers import UNTRUSTED_FORMATS, Problem, SegmentHeader, SignalSpec
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.text import sanitise
 
@@ -69,11 +69,11 @@ def read_channel(root: Path, record: str, segment: SegmentHeader, channel: int) 
 
 
 def physical_of(codes: Codes, signal: SignalSpec) -> NDArray[np.float32]:
-    """Physical units of ADC codes; a gain of 0 counts as 200 (uncalibrated). Missing codes become NaN."""
+    """Physical units (mV for volts) of ADC codes; a gain of 0 counts as 200 (uncalibrated). Missing: NaN."""
     # 2**24 is as far as float32 counts exactly.
     wide = codes.dtype.itemsize > 2 or abs(signal.baseline) > 2**23
     kind: type[np.floating] = np.float64 if wide else np.float32
-    physical = (codes.astype(kind) - kind(signal.baseline)) * kind(1.0 / (signal.gain or DEFAULT_GAIN))
+    physical = (codes.astype(kind) - kind(signal.baseline)) * kind(signal.scale)
     missing = MISSING_CODE.get(signal.format)
     if missing is not None:
         mask = codes == missing

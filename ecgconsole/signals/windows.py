@@ -313,7 +313,8 @@ def _judged(kind: int, rows: Rows, uncalibrated: NDArray[np.float64], config: Co
     columns[f"{prefix}_uncalibrated"] = uncalibrated.astype(np.float32)
     if kind == ECG:
         columns |= quality.ecg_spectrum(raw, geometry.rate_hz)
-        columns["ecg_silent"] = (np.ptp(filtered, axis=1) < quality.SILENT_RANGE_MV).astype(np.float32)
+        silent = (np.ptp(filtered, axis=1) < quality.SILENT_RANGE_MV) & (uncalibrated == 0)
+        columns["ecg_silent"] = silent.astype(np.float32)
         reason = quality.ecg_reasons(columns)
     else:
         columns |= quality.ppg_spectrum(raw, geometry.rate_hz)
@@ -321,6 +322,9 @@ def _judged(kind: int, rows: Rows, uncalibrated: NDArray[np.float64], config: Co
     shape, sd = quality.moments(filtered, prefix)
     columns |= shape
     window, time_s = beats_of(found, rows, geometry)
+    if kind == ECG:
+        # What stands out of a noise floor is noise.
+        window, time_s = window[~silent[window]], time_s[~silent[window]]
     return _Judged(filtered, sd, reason, columns, window, time_s)
 
 

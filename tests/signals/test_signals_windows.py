@@ -392,6 +392,7 @@ def test_asystole_is_kept_and_flagged(tmp_path: Path, config: MAKE) -> None:
     batch, _ = all_windows(tmp_path, "s", config())
     assert batch.reason.tolist() == [0, 0, 0]
     assert batch.quality["ecg_silent"].tolist() == [0, 1, 0]
+    assert np.isnan(batch.rhythm["heart_rate_bpm"]).tolist() == [False, True, False]
 
 
 def test_an_uncalibrated_channel_is_kept_and_flagged(tmp_path: Path, config: MAKE) -> None:
@@ -403,6 +404,18 @@ def test_an_uncalibrated_channel_is_kept_and_flagged(tmp_path: Path, config: MAK
     assert batch.reason.tolist() == [0, 0, 0]
     assert batch.quality["ecg_uncalibrated"].tolist() == [1, 1, 1]
     assert batch.quality["ppg_uncalibrated"].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("uV", 1000.0), ("V", 0.001), ("mV", 1.0)])
+def test_volts_of_any_kind_become_millivolts(tmp_path: Path, config: MAKE, unit: str, factor: float) -> None:
+    ecg, ppg = ecg_and_ppg(30)
+    write_segment(tmp_path, "s", {"II": ecg, "PLETH": ppg}, gain=1000)
+    expected, _ = all_windows(tmp_path, "s", config())
+    text = (tmp_path / "s.hea").read_text().replace("1000(0)/mV", f"{1000 / factor:g}(0)/{unit}")
+    (tmp_path / "s.hea").write_text(text)
+    batch, _ = all_windows(tmp_path, "s", config())
+    np.testing.assert_allclose(batch.signal, expected.signal, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(batch.quantum, expected.quantum, rtol=1e-5)
 
 
 def test_a_batch_is_complete(tmp_path: Path, config: MAKE) -> None:
