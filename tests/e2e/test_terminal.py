@@ -1,0 +1,153 @@
+"""The console in a real terminal on a real job: whatever happens to the terminal, the job goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+from ecgconsole.jobs.events import EventReader
+from ecgconsole.jobs.state import read_snapshot
+from ecgconsole.workspace import Workspace
+from tests.e2e.conftest import SMALL
+
+
+class Terminal:
+    """A pseudo-terminal with ``ecgconsole ARGUMENTS`` on it."""
+
+    def __init__(self, commands, *arguments: object, columns: int = 120, rows: int = 40) -> None:
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.text = ""
+        environment = {k: v for k, v in commands.environment.items() if k != "NO_COLOR"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ecgconsole", *map(str, arguments)],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            env={**environment, "TERM": "xterm-256color"},
+        )
+        os.close(slave)
+
+    def wait_for(self, pattern: str, seconds: float = 60) -> None:
+        """Reads until the screen's bytes, escapes left out, match."""
+        deadline = time.monotonic() + seconds
+        while not re.search(pattern, re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.text)):
+            assert time.monotonic() < deadline, f"{pattern} never came; last:\n{self.text[-3000:]}"
+            if select.select([self.master], [], [], 0.1)[0]:
+                with contextlib.suppress(OSError):  # EIO: the other side is closed; the pattern decides
+                    self.text += os.read(self.master, 65536).decode(errors="replace")
+
+    def press(self, keys: str) -> None:
+        os.write(self.master, keys.encode())
+        time.sleep(0.3)
+
+    def close(self) -> None:
+        os.close(self.master)
+        self.process.wait(30)
+
+
+def training(cohort: Path, out: Path, epochs: int) -> tuple[object, ...]:
+    return ("-o", out, *SMALL, "--set", f"data.waveform_dir={cohort / 'waveforms'}",
+            "--set", f"training.num_epochs={epochs}")  # fmt: skip
+
+
+def until_ended(out: Path, seconds: float = 240) -> str:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        snapshot = read_snapshot(Workspace(out))
+        if snapshot is not None and not snapshot.alive:
+            return snapshot.status
+        time.sleep(0.2)
+    raise AssertionError(f"the job did not end within {seconds} s")
+
+
+def sequence(out: Path) -> list[int]:
+    reader = EventReader(Workspace(out).run("0001").events)
+    events = []
+    while batch := reader.read_new():
+        events += batch
+    return [e["seq"] for e in events]
+
+
+def test_without_a_terminal_the_console_says_what_to_do(commands, tmp_path):
+    done = commands.run("-o", tmp_path, exit_code=2)
+    assert "--no-tui" in done.stderr or "terminal" in done.stderr
+    assert done.stdout == ""
+
+
+def test_run_opens_the_console_and_its_keys_stop_the_job(commands, cohort, tmp_path):
+    out = tmp_path / "a folder with spaces"
+    terminal = Terminal(commands, "run", *training(cohort, out, epochs=500), columns=80, rows=24)
+    terminal.wait_for(r"of [\d,]+ steps")
+    terminal.press("s")
+    terminal.wait_for("Stop the job after the unit in hand")
+    terminal.press("y")
+    assert until_ended(out) == "stopped"
+    terminal.wait_for("■ stopped")
+    terminal.press("q")
+    assert terminal.process.wait(20) == 0
+    assert Workspace(out).latest_checkpoint.is_file()
+    assert commands.none_left()
+    terminal.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["terminal closed", "console killed", "terminal not read"])
+def test_the_job_does_not_notice_what_happens_to_its_terminal(commands, cohort, tmp_path, how):
+    out = tmp_path / "out"
+    terminal = Terminal(commands, "run", *training(cohort, out, epochs=6))
+    terminal.wait_for(r"of [\d,]+ steps")
+    if how == "terminal closed":
+        terminal.close()
+    elif how == "console killed":
+        os.kill(terminal.process.pid, signal.SIGKILL)
+        terminal.process.wait(30)
+    assert until_ended(out) == "done"
+    seen = sequence(out)
+    assert seen == list(range(len(seen)))
+    if how == "terminal not read":
+        terminal.process.kill()
+    again = Terminal(commands, "attach", "--read-only", "-o", out)
+    again.wait_for("✔ done")
+    again.wait_for("read-only")
+    again.press("sySy")
+    again.press("q")
+    assert again.process.wait(20) == 0
+    again.close()
+
+
+@pytest.mark.slow
+def test_two_consoles_and_a_command_steer_one_job(commands, cohort, tmp_path):
+    out = tmp_path / "out"
+    first = Terminal(commands, "run", *training(cohort, out, epochs=500))
+    first.wait_for(r"of [\d,]+ steps")
+    second = Terminal(commands, "-o", out, columns=80, rows=24)
+    second.wait_for(r"of [\d,]+ steps")
+    second.press("p")
+    first.wait_for("paused")
+    commands.run("resume", "-o", out)
+    second.wait_for("running")
+    commands.run("checkpoint-now", "-o", out)
+    commands.run("stop", "-o", out)
+    assert until_ended(out) == "stopped"
+    first.wait_for("■ stopped")
+    assert json.loads((out / "latest_checkpoint.json").read_text())["step"] > 0
+    first.close()
+    second.close()
+    assert commands.none_left()
