@@ -85,6 +85,21 @@ def find_tables(folder: Path) -> dict[str, Path]:
     return found
 
 
+def check_tables(folder: Path) -> list[str]:
+    """Names of the tables found, after reading the header of each: cheap enough to do before a long job.
+
+    Raises ``InputError`` as ``find_tables`` does, and for a file that cannot be read or lacks a column.
+    """
+    tables = find_tables(folder)
+    for table, path in tables.items():
+        with connect() as connection:
+            try:
+                _source(connection, path, table)
+            except duckdb.Error as error:
+                raise _input_error(path, error) from None
+    return sorted(tables)
+
+
 def connect() -> duckdb.DuckDBPyConnection:
     """A DuckDB in memory that loads no extension, spills nothing to disk and stays within ``MEMORY_LIMIT``."""
     connection = duckdb.connect(

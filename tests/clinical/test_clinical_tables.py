@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ecgconsole.clinical import link_records
+from ecgconsole.clinical import check_tables, link_records
 from ecgconsole.clinical.tables import connect, find_tables, read_table
 from ecgconsole.errors import InputError
 
@@ -184,3 +184,16 @@ def test_a_gzip_that_changes_is_checked_again(hospital) -> None:
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()))[:-9])
     with pytest.raises(InputError, match="truncated"):
         read_table(path, "PATIENTS")
+
+
+def test_a_check_before_a_long_job_reads_the_headers(hospital) -> None:
+    _two_patients(hospital)
+    hospital.add("CHARTEVENTS", 1, 11, 212, "2150-01-01 12:00:00", "Normal Sinus")
+    folder = hospital.write(compressed=True)
+    assert check_tables(folder) == ["ADMISSIONS", "CHARTEVENTS", "DIAGNOSES_ICD", "PATIENTS"]
+    (folder / "CHARTEVENTS.csv.gz").write_bytes(gzip.compress(b"SUBJECT_ID,ITEMID\n1,2\n"))
+    with pytest.raises(InputError, match=r"CHARTEVENTS\.csv\.gz, line 1: no column CHARTTIME, VALUE"):
+        check_tables(folder)
+    (folder / "CHARTEVENTS.csv.gz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"CHARTEVENTS\.csv\.gz"):
+        check_tables(folder)
