@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import math
+import pickle
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +17,7 @@ import torch
 from ecgconsole import __version__
 from ecgconsole.errors import InputError, MachineError
 from ecgconsole.stage import Reporter
-from ecgconsole.text import size
+from ecgconsole.text import sanitise, size
 from ecgconsole.training.checkpoints_index import (
     Checkpoint,
     Sidecar,
@@ -28,6 +30,7 @@ from ecgconsole.training.expectations import Expectations
 from ecgconsole.workspace import Workspace
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CONTENTS = {"model", "optimizer", "scaler", "progress", "sums", "architecture", "expectations"}
 
 
 @dataclass
@@ -108,14 +111,19 @@ def describe(
         epoch=progress.epoch,
         step=progress.step,
         step_in_epoch=progress.step_in_epoch,
-        val_loss=progress.val_loss,
-        metrics=metrics,
+        val_loss=_finite(progress.val_loss),
+        metrics={name: _finite(value) for name, value in metrics.items()},
         parameters=parameters,
         configuration_sha256=configuration_sha256,
         dataset_sha256=dataset_sha256,
         version=__version__,
         resumed_from=progress.resumed_from,
     )
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no other numbers."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def save(paths: Iterable[Path], data: bytes, sidecar: Sidecar) -> None:
@@ -142,7 +150,12 @@ def load(path: Path) -> Saved:
     except OSError as error:
         raise InputError(f"cannot read the checkpoint {path}: {error.strerror}") from error
     sidecar = vouched(path, data)
-    contents = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    try:
+        contents = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise InputError(f"{path}: not a checkpoint: {sanitise(error, 200)}") from error
+    if not isinstance(contents, dict) or not contents.keys() >= _CONTENTS:
+        raise InputError(f"{path}: not a checkpoint of ecgconsole")
     return Saved(path, sidecar, contents)
 
 

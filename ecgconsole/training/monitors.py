@@ -32,6 +32,8 @@ def effective_rank(embeddings: Tensor) -> float:
 
     Roy and Vetterli, The effective rank, 2007; Garrido et al., RankMe, 2023. From 1 (collapsed) to min(n - 1, D).
     """
+    if not torch.isfinite(embeddings).all():
+        return math.nan
     centred = embeddings.double() - embeddings.double().mean(0)
     singular = torch.linalg.svdvals(centred)
     share = singular / singular.sum().clamp_min(1e-12)

@@ -113,6 +113,7 @@ class _Training:
         self.progress = Progress(horizon_steps=self._all_steps())
         self.sums: dict[str, float] = {}
         self.metrics: dict[str, float | None] = {}
+        self.fresh = start is None
         if start is not None:
             self._restore(start)
         self.micro = 2 * self.sampler.batch_size
@@ -122,7 +123,7 @@ class _Training:
 
     def run(self) -> dict[str, int | float | None]:
         progress, settings = self.progress, self.settings
-        if progress.step == 0:
+        if self.fresh:
             self.reporter.metric(0, 0, self._validate())
         while not progress.ended:
             measured = _Measured()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -26,20 +27,24 @@ def validate(
 ) -> dict[str, float | None]:
     """``val_loss`` with its terms (``val_loss_views`` ...), and the monitors on the first segments of it.
 
+    Batches whose loss is not finite are left out; where all are, ``val_loss`` is not a number.
+
     ``boundary`` is called between batches; it may raise ``Stopped``.
     """
     sums: dict[str, float] = {}
     collected: list[tuple[torch.Tensor, ...]] = []
-    n_batches = n_collected = 0
+    n_finite = n_collected = 0
     for on_host in loader.batches(epoch=0):
         boundary()
         batch = on_host.to(arithmetic.device)
         views, present = views_of(batch, training, sampling_rate_hz)
         with arithmetic.autocast():
             embeddings = model.encode(views, present).float()
-        for name, value in objective(model, embeddings, batch, training).items():
-            sums[name] = sums.get(name, 0.0) + float(value)
-        n_batches += 1
+        terms = {name: float(value) for name, value in objective(model, embeddings, batch, training).items()}
+        if math.isfinite(terms["loss"]):
+            n_finite += 1
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value
         if n_collected < MONITORED_SEGMENTS:
             with arithmetic.autocast():
                 plain = model.encode(batch.physical()[0], batch.present[0]).float()
@@ -48,8 +53,8 @@ def validate(
             parts = (plain, projected, view_1, view_2, batch.present[0], batch.patient[0])
             collected.append(tuple(part.cpu() for part in parts))
             n_collected += len(plain)
-    losses = {f"val_{name}": total / n_batches for name, total in sums.items()}
-    return {**losses, **_monitored(*(torch.cat(parts) for parts in zip(*collected, strict=True)))}
+    losses = {f"val_{name}": total / n_finite for name, total in sums.items()}
+    return {"val_loss": math.nan, **losses, **_monitored(*(torch.cat(parts) for parts in zip(*collected, strict=True)))}
 
 
 def _monitored(

@@ -1,0 +1,140 @@
+"""Embeddings: what the files hold, that their bytes depend on nothing but the input, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ecgconsole.dataset import Dataset
+from ecgconsole.errors import ConfigurationError, InputError, Stopped
+from ecgconsole.training import embed, train
+from ecgconsole.training.checkpoints import load
+from ecgconsole.training.encoder import segment_embedding
+from ecgconsole.workspace import Workspace
+
+from .material import Recorder, small_config, write_dataset
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, dataset_path) -> Workspace:
+    workspace = Workspace(tmp_path_factory.mktemp("trained"))
+    workspace.dataset.symlink_to(dataset_path)
+    recorder = Recorder()
+    train.run(small_config(), workspace, recorder.reporter, recorder.stop)
+    return workspace
+
+
+def embedded(workspace: Workspace, *overrides: str, checkpoint=None, recorder: Recorder | None = None) -> dict:
+    recorder = recorder or Recorder()
+    return embed.run(small_config(*overrides), workspace, recorder.reporter, recorder.stop, checkpoint=checkpoint)
+
+
+def test_the_files_hold_one_vector_a_segment_and_where_it_comes_from(trained):
+    recorder = Recorder()
+    assert embedded(trained, recorder=recorder) == {"segments": 144}
+    assert recorder.of("progress")[-1]["done"] == 144
+    rows = []
+    with Dataset(trained.dataset) as dataset:
+        for split in ("train", "val", "test"):
+            with np.load(trained.embeddings(split), allow_pickle=False) as file:
+                assert file["embeddings"].dtype == np.float32
+                assert file["embeddings"].shape == (len(file["segment_index"]), 12)
+                assert np.isfinite(file["embeddings"]).all()
+                index = file["segment_index"]
+                assert index.dtype == np.int64
+                assert set(dataset.split[index]) == {split}
+                np.testing.assert_array_equal(file["patient_id"], dataset.patient_id[index])
+                np.testing.assert_array_equal(file["record"], dataset.column("segment/record")[index])
+                np.testing.assert_array_equal(file["start_seconds"], dataset.column("segment/start_seconds")[index])
+                rows += index.tolist()
+    assert sorted(rows) == list(range(144))
+
+
+def test_an_embedding_is_that_of_the_best_checkpoint_before_the_projectors(trained):
+    embedded(trained)
+    model = embed.model_of(load(trained.best_checkpoint))
+    with np.load(trained.embeddings("val")) as file, Dataset(trained.dataset) as dataset, torch.no_grad():
+        index = file["segment_index"]
+        present = torch.from_numpy(dataset.present[index])
+        expected = segment_embedding(model.encode(dataset.tensor(index), present), present)
+        np.testing.assert_allclose(file["embeddings"], expected.numpy(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 64, 100, 5000])
+def test_bytes_do_not_depend_on_the_batch_size_nor_on_the_run(trained, batch_size):
+    embedded(trained)
+    before = {s: trained.embeddings(s).read_bytes() for s in ("train", "val", "test")}
+    embedded(trained, f"embedding.batch_size={batch_size}")
+    assert {s: trained.embeddings(s).read_bytes() for s in before} == before
+
+
+def test_another_dataset_is_embedded_by_a_checkpoint_from_elsewhere(trained, tmp_path):
+    other = Workspace(tmp_path)
+    write_dataset(other.dataset, patients=5, seed=3)
+    model_ignored = ("model.embedding_dim=99", "model.hidden_dims=[4]")
+    assert embedded(other, *model_ignored, checkpoint=trained.best_checkpoint) == {"segments": 60}
+    with np.load(other.train_embeddings) as file:
+        assert file["embeddings"].shape[1] == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"sampling_rate_hz": 250.0}, "sampling_rate_hz: 125.0 in the checkpoint, 250.0 in the dataset"),
+        ({"ecg_band_hz": [1.0, 40.0]}, r"ecg_band_hz: \(0.5, 40.0\) in the checkpoint, \(1.0, 40.0\)"),
+        ({"signal": np.zeros((144, 2, 501), "<i2")}, "segment_samples: 500 in the checkpoint, 501"),
+    ],
+)
+def test_signals_unlike_those_trained_on_are_refused_with_every_difference(trained, tmp_path, change, named):
+    other = Workspace(tmp_path)
+    if "signal" in change:
+        _with_length(other, 501)
+    else:
+        write_dataset(other.dataset, **change)
+    with pytest.raises(ConfigurationError, match=named):
+        embedded(other, checkpoint=trained.best_checkpoint)
+    assert not other.train_embeddings.exists()
+
+
+def _with_length(workspace: Workspace, samples: int) -> None:
+    import h5py
+
+    write_dataset(workspace.dataset)
+    with h5py.File(workspace.dataset, "a") as file:
+        signal = file["signal"][:]
+        del file["signal"]
+        file["signal"] = np.pad(signal, ((0, 0), (0, 0), (0, samples - signal.shape[2])))
+
+
+def test_without_a_checkpoint_it_says_what_to_do(workspace):
+    with pytest.raises(InputError, match="ecgconsole train"):
+        embedded(workspace)
+
+
+def test_a_damaged_checkpoint_that_was_named_is_an_error(trained, tmp_path):
+    copy = tmp_path / "copy.pth"
+    copy.write_bytes(trained.best_checkpoint.read_bytes()[:-1])
+    copy.with_suffix(".json").write_bytes(trained.best_checkpoint.with_suffix(".json").read_bytes())
+    with pytest.raises(InputError, match="damaged"):
+        embedded(trained, checkpoint=copy)
+
+
+def test_stop_leaves_earlier_embeddings_whole(trained):
+    embedded(trained)
+    before = trained.train_embeddings.read_bytes()
+    recorder = Recorder()
+    recorder.stop.request()
+    with pytest.raises(Stopped):
+        embedded(trained, recorder=recorder)
+    assert trained.train_embeddings.read_bytes() == before
+
+
+def test_a_segment_with_one_signal_is_that_signals_embedding(trained):
+    model = embed.model_of(load(trained.best_checkpoint))
+    embedded(trained)
+    with Dataset(trained.dataset) as dataset, np.load(trained.train_embeddings) as file, torch.no_grad():
+        index = file["segment_index"]
+        alone = np.flatnonzero(~dataset.present[index, 1])
+        ecg = dataset.tensor(index[alone])[:, 0]
+        np.testing.assert_allclose(file["embeddings"][alone], model.encoders[0](ecg).numpy(), rtol=0, atol=1e-5)
