@@ -10,7 +10,7 @@ import typer
 
 from ecgconsole import __version__
 from ecgconsole.commands import checkpoints, configuring, running, steering, tools
-from ecgconsole.commands.options import ConfigOption, FolderOption, MaxPatientsOption, SetOption, say
+from ecgconsole.commands.options import ConfigOption, FolderOption, MaxPatientsOption, SetOption, complain, say
 from ecgconsole.commands.running import BuildDatasetOption, TrainOnlyOption, finish
 from ecgconsole.errors import ConfigurationError, EcgConsoleError
 from ecgconsole.stage import STAGES
@@ -88,9 +88,9 @@ def main() -> None:
     os.umask(0o077)
     _open_standard_streams()
     try:
-        app()
+        app(prog_name="ecgconsole")
     except EcgConsoleError as error:
-        sys.stderr.write(f"ecgconsole: {error}\n")
+        complain(error)
         raise SystemExit(int(error.exit_code)) from None
 
 

@@ -46,6 +46,12 @@ def say(text: str = "") -> None:
     sys.stdout.write(text + "\n")
 
 
+def complain(text: object) -> None:
+    """An error on stderr: sanitised, its lines kept."""
+    lines = "\n".join(sanitise(line) for line in str(text).split("\n"))
+    sys.stderr.write(f"ecgconsole: {lines}\n")
+
+
 def say_json(value: Any) -> None:
     say(json.dumps(value, indent=2, allow_nan=False))
 

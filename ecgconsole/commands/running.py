@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from ecgconsole.commands.options import (
     FolderOption,
     MaxPatientsOption,
     SetOption,
+    complain,
     resolved,
     workspace_of,
 )
@@ -168,14 +170,43 @@ def run_with_console(request: Request, stages: tuple[Stage, ...]) -> None:
 
 
 def open_console(workspace: Workspace | None, read_only: bool = False) -> None:
-    """Raises ``ConfigurationError`` without a terminal: Textual itself would hang or scribble."""
+    """The console on a folder, by default the last one opened.
+
+    Raises ``ConfigurationError`` without a terminal: Textual itself would hang or scribble.
+    """
     if not on_terminal():
         raise ConfigurationError(
             "the console needs a terminal. Without one: ecgconsole run --no-tui -o DIR, ecgconsole status -o DIR"
         )
     from ecgconsole.console.app import main
 
+    workspace = workspace or last_opened()
+    if workspace is None:
+        raise ConfigurationError("no folder was opened here before: ecgconsole -o DIR")
+    remember_opened(workspace)
     main(workspace, read_only)
+
+
+def last_opened() -> Workspace | None:
+    try:
+        folder = Path(_memory().read_text().strip())
+    except OSError:
+        return None
+    return Workspace(folder) if folder.is_dir() else None
+
+
+def remember_opened(workspace: Workspace) -> None:
+    path = _memory()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{workspace.folder}\n")
+    except OSError:
+        return  # a home that cannot be written: the next time asks for -o
+
+
+def _memory() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "ecgconsole" / "last_folder"
 
 
 def on_terminal() -> bool:
@@ -185,7 +216,7 @@ def on_terminal() -> bool:
 def finish(outcome: Outcome) -> None:
     """Ends the process as the run ended: its message on stderr, its exit code."""
     if outcome.exit_code and outcome.message:
-        sys.stderr.write(f"ecgconsole: {outcome.message}\n")
+        complain(outcome.message)
     raise SystemExit(int(outcome.exit_code))
 
 

@@ -70,9 +70,11 @@ def inspect(
     facts, lines = readers[file.suffix](file, verify)
     if as_json:
         say_json(facts)
-        return
-    for line in lines:
-        say(sanitise(line))
+    else:
+        for line in lines:
+            say(sanitise(line))
+    if facts.get("verified") is False:
+        raise InputError(f"{sanitise(file)}: its content is not what its hash says: damaged, or changed by hand")
 
 
 def doctor(
@@ -94,16 +96,10 @@ def doctor(
 
 
 def _dataset(file: Path, verify: bool) -> tuple[dict[str, Any], list[str]]:
-    from ecgconsole.dataset import Dataset, describe
+    from ecgconsole.dataset.inspection import describe, lines
 
-    description = describe(file)
-    facts, lines = description.facts, list(description.lines)
-    if verify:
-        with Dataset(file) as dataset:
-            dataset.verify()
-        facts["verified"] = True
-        lines.append("verified: its content hashes to content_sha256")
-    return facts, lines
+    facts = describe(file, verify)
+    return facts, lines(facts)
 
 
 def _checkpoint(file: Path, verify: bool) -> tuple[dict[str, Any], list[str]]:
@@ -123,6 +119,8 @@ def _checkpoint(file: Path, verify: bool) -> tuple[dict[str, Any], list[str]]:
 
 def _embeddings(file: Path, verify: bool) -> tuple[dict[str, Any], list[str]]:
     import hashlib
+    import zipfile
+    import zlib
 
     import numpy as np
 
@@ -135,7 +133,7 @@ def _embeddings(file: Path, verify: bool) -> tuple[dict[str, Any], list[str]]:
             facts["segments"], facts["embedding_dim"] = (int(n) for n in values.shape)
             facts["patients"] = len(np.unique(arrays["patient_id"]))
             facts["finite"] = bool(np.isfinite(values).all())
-    except (ValueError, OSError, KeyError, EOFError) as error:
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{sanitise(file)}: cannot be read as embeddings: {sanitise(error, 200)}") from error
     facts["bytes"] = file.stat().st_size
     lines = [f"{facts['segments']:,} segments of {facts['patients']:,} patients, {facts['embedding_dim']} dimensions"]

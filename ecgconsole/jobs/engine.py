@@ -12,6 +12,7 @@ import errno
 import importlib
 import json
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -44,6 +45,11 @@ def main() -> None:
     for pipe in (arguments.control, arguments.events):
         os.set_inheritable(pipe, False)
     stop, send = Stop(), _Sender(arguments.events)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        # Batch systems and systemd signal all processes of a job: here, too, that is a staged stop. Not from
+        # the handler itself, which may have interrupted the stage inside a lock of ``stop``.
+        signal.signal(number, lambda *_: threading.Thread(target=stop.request, daemon=True).start())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     commands = os.fdopen(arguments.control, "rb", buffering=0)
     threading.Thread(target=_obey, args=(commands, stop), name="control", daemon=True).start()
     sys.exit(_perform(arguments, stop, send))
@@ -69,6 +75,7 @@ def _obey(commands: BinaryIO, stop: Stop) -> None:
         "pause": stop.pause,
         "resume": stop.resume,
         "checkpoint": stop.request_checkpoint,
+        "terminate": lambda: os._exit(128 + signal.SIGTERM),
     }
     for line in commands:
         actions[json.loads(line)["action"]]()

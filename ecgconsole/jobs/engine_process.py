@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ecgconsole.config import JobConfig
+from ecgconsole.config import Config
 from ecgconsole.jobs.processes import MARKER_VARIABLE, kill_marked, reap_orphans, terminate_session
 from ecgconsole.stage import Stage
 from ecgconsole.workspace import RunFolder, Workspace
@@ -82,7 +82,9 @@ class EngineProcess:
             return  # it has ended, or hears nothing any more: the ladder sees to that
 
     def terminate(self) -> None:
+        """The engine is told by its pipe: SIGTERM, which may come from anyone, is a staged stop to it."""
         terminate_session(self._marker, self.pid)
+        self.tell("terminate")
 
     def end(self) -> list[int]:
         """Kills whatever is left of it and all it started; returns pids that would not die."""
@@ -108,10 +110,12 @@ class EngineProcess:
 
 
 class Ladder:
-    """A staged stop: request, then SIGTERM to the engine's session, then SIGKILL to all of ours."""
+    """A staged stop: request, then terminate the engine's session, then SIGKILL to all of ours."""
 
-    def __init__(self, job: JobConfig) -> None:
-        self._waits = {"request": job.stop_seconds, "terminate": job.terminate_seconds, "kill": float("inf")}
+    def __init__(self, config: Config) -> None:
+        # torchrun gives its own workers 30 s between SIGTERM and SIGKILL.
+        terminate_s = max(config.job.terminate_seconds, 35.0 if config.training.world_size > 1 else 0.0)
+        self._waits = {"request": config.job.stop_seconds, "terminate": terminate_s, "kill": float("inf")}
         self.rung: str | None = None
         self._deadline = float("inf")
 

@@ -38,7 +38,6 @@ class FolderLock:
         """Raises ``FolderBusy`` naming the holder, ``MachineError`` where no file can be made."""
         self.path = path
         self.lost = threading.Event()
-        self.previous = _read(path)
         self._record = {
             "token": secrets.token_hex(8),
             "process": this_process().to_json(),
@@ -66,7 +65,7 @@ class FolderLock:
 
     def _take(self) -> None:
         exclusive = self._flock()
-        holder = self.previous = _read(self.path)
+        holder = _read(self.path)
         if holder and holder_lives(self.path, holder):
             raise FolderBusy(busy_message(self.path, holder))
         self._write()

@@ -113,10 +113,10 @@ def marked(marker: str) -> list[psutil.Process]:
 
 
 def terminate_session(marker: str, session: int) -> None:
-    """SIGTERM to the marked processes of one session."""
+    """SIGTERM to the marked processes of one session, but not to its leader."""
     for process in marked(marker):
         try:
-            if os.getsid(process.pid) == session:
+            if process.pid != session and os.getsid(process.pid) == session:
                 process.terminate()
         except (ProcessLookupError, psutil.NoSuchProcess):
             continue

@@ -39,7 +39,6 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGTTOU)  # a closed terminal; writing to it from the background
 _BOUNDARIES = ("run_started", "stage_started", "stage_finished", "checkpoint", "run_finished")
 _RUNG_TEXTS = {
-    "request": "the unit in hand was finished and saved",
     "terminate": "it did not end in time and was terminated; what was committed before is kept",
     "kill": "it did not end in time and was killed; what was committed before is kept",
 }
@@ -206,21 +205,25 @@ class _Runner:
         inputs = inputs_of(stage, job.config, job.workspace, options, job.pipeline, check)
         why = ", ".join(f"--{k}" for k in options) or why_not_done(stage, inputs, job.workspace)
         if why is None:
-            result = read_records(job.workspace)[stage.name]["result"]
             self._emit(
                 "stage_skipped",
                 stage.name,
                 status="skipped",
                 reason="already done, and nothing that it depends on has changed",
                 seconds=0.0,
-                result=result,
+                result=read_records(job.workspace)[stage.name]["result"],
             )
             return Outcome("done", ExitCode.DONE)
         started = time.monotonic()
         self._emit("stage_started", stage.name, status="running", why=why)
-        outcome, result = self._run_engine(stage, options)
-        if outcome.status == "done":
-            record_done(stage, inputs, job.workspace, result, self._run.run_id)
+        result: dict[str, Any] = {}
+        try:
+            outcome, result = self._run_engine(stage, options)
+            if outcome.status == "done":
+                record_done(stage, inputs, job.workspace, result, self._run.run_id)
+        except OSError as error:  # no process can be started, no file written
+            what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            outcome = Outcome("failed", ExitCode.MACHINE, f"stage {stage.name}: {what}")
         self._emit(
             "stage_finished",
             stage.name,
@@ -234,7 +237,7 @@ class _Runner:
 
     def _run_engine(self, stage: Stage, options: Mapping[str, Any]) -> tuple[Outcome, dict[str, Any]]:
         engine = EngineProcess(stage, self._job.workspace, self._run, options, self._marker)
-        ladder = Ladder(self._job.config.job)
+        ladder = Ladder(self._job.config)
         last: dict[str, Any] = {}  # its own last word: a result or an error
         last_at = 0.0
         try:
@@ -273,7 +276,7 @@ class _Runner:
         code = int(last.get("exit_code", ExitCode.STAGE_FAILED))
         if code == ExitCode.STOPPED:
             return Outcome("stopped", code, message, self._stopped_by)
-        if self._stop and "error" not in last and self._stopped_by:
+        if "error" not in last and self._stopped_by in ("terminate", "kill"):
             text = f"stopped on request: {_RUNG_TEXTS[self._stopped_by]}. The same command continues."
             return Outcome("stopped", ExitCode.STOPPED, text, self._stopped_by)
         return Outcome("failed", code, message)

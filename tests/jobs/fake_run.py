@@ -8,6 +8,7 @@ import sys
 from fake_stages import OTHERS, PIPELINE
 
 from ecgconsole.cli import finish
+from ecgconsole.commands.options import complain
 from ecgconsole.config import resolve
 from ecgconsole.errors import EcgConsoleError
 from ecgconsole.jobs.foreground import run_in_foreground
@@ -28,7 +29,7 @@ def main() -> None:
     try:
         finish(run_in_foreground(job, output))
     except EcgConsoleError as error:
-        print(f"ecgconsole: {error}", file=sys.stderr)  # noqa: T201
+        complain(error)
         sys.exit(error.exit_code)
 
 

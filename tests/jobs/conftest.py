@@ -1,0 +1,3 @@
+from job_harness import start, workspace
+
+__all__ = ["start", "workspace"]
