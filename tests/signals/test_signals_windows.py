@@ -451,6 +451,30 @@ def test_odd_rates_keep_the_clock(tmp_path: Path, config: MAKE, rate_hz: float) 
         assert abs(int(np.argmax(batch.signal[k, 0, at - 6 : at + 7])) - 6) <= 1
 
 
+@pytest.mark.parametrize(
+    ("seconds", "rate_hz", "band_hz"),
+    [
+        (4.0, 125.0, (0.5, 40.0)),
+        (30.0, 250.0, (0.05, 40.0)),
+        (10.0, 60.0, (1.0, 25.0)),
+        (7.5, 1000.0, (0.5, 100.0)),
+        (10.3, 100.0, (0.5, 40.0)),
+    ],
+)
+def test_other_lengths_rates_and_bands_of_the_dataset(
+    tmp_path: Path, config: MAKE, seconds: float, rate_hz: float, band_hz: tuple[float, float]
+) -> None:
+    ecg, ppg = ecg_and_ppg(300, bpm=90)
+    write_segment(tmp_path, "s", {"II": ecg, "PLETH": ppg})
+    settings = config(build={"segment_seconds": seconds, "sampling_rate_hz": rate_hz, "ecg_band_hz": band_hz})
+    batch, _ = all_windows(tmp_path, "s", settings)
+    assert batch.signal.shape == (int(300 // seconds), 2, round(seconds * rate_hz))
+    assert (batch.reason == Reason.KEPT).all()
+    np.testing.assert_allclose(batch.rhythm["heart_rate_bpm"], 90, atol=1)
+    np.testing.assert_allclose(batch.rhythm["pulse_rate_bpm"], 90, atol=1)
+    np.testing.assert_allclose(batch.start_seconds, np.arange(len(batch.window)) * seconds)
+
+
 def test_records_of_real_cohorts_never_raise(real_data: Path, config: MAKE) -> None:
     settings = config(data={"require": "either"})
     seen: Counter[str] = Counter()
