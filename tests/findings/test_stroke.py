@@ -83,7 +83,7 @@ def test_an_effect_of_the_rhythm_is_found_only_by_the_model_that_may_see_it(usua
     verdicts = {d["to"]: d["verdict"] for d in report["endpoints"]["future_stroke"]["differences"]}
     assert verdicts == {"+ history": "no evidence of gain", "+ rhythm": "gain"}
     deaths = report["endpoints"]["death_within_90_days"]
-    assert {d["verdict"] for d in deaths["differences"]} == {"no evidence of gain"}
+    assert "gain" not in {d["verdict"] for d in deaths["differences"]}
     assert all(m["ci"][0] < 0.55 for m in models(report, "death_within_90_days").values())
     assert 0.6 < found["+ rhythm"]["calibration_slope"] < 1.4
     by_threshold = {p["threshold"]: p for p in found["+ rhythm"]["decision_curve"]}
