@@ -199,10 +199,10 @@ class DiscoveryConfig(_Section):
 
     seed: int = Field(0, ge=0, description="seed of samples, half-splits, k-means starts and bootstraps")
     segments_per_patient: int = Field(200, ge=1, description="segments of one patient in the balanced sample, at most")
-    max_components: int = Field(32, ge=1, le=1024, description="principal components kept, at most")
-    explained_variance: float = Field(0.95, gt=0, le=1, description="variance that the components kept explain")
+    max_components: int = Field(16, ge=1, le=1024, description="principal components kept, at most")
+    explained_variance: float = Field(0.99, gt=0, le=1, description="variance that the components kept explain")
     cluster_counts: tuple[Annotated[int, Field(ge=2, le=500)], ...] = Field(
-        (4, 5, 6, 8, 10, 12, 16, 20, 24), min_length=1, description="numbers of clusters that are compared"
+        (4, 6, 8, 10, 12, 16, 20, 24), min_length=1, description="numbers of clusters that are compared"
     )
     half_splits: int = Field(20, ge=4, description="patient-level half-splits behind the stability of each number")
     stability_segments_per_patient: int = Field(50, ge=1, description="segments of one patient in a half-split")
@@ -270,6 +270,8 @@ class JobConfig(_Section):
     stop_seconds: float = _how(60.0, "s, a staged stop waits for the unit in hand before it terminates", ge=1)
     terminate_seconds: float = _how(10.0, "s, between terminate and kill (35 or more with several ranks)", ge=1)
     gauge_seconds: float = _how(2.0, "s, between two readings of the machine's gauges", ge=0.2)
+    silence_seconds: float = _how(600.0, "s without a word from a stage before a warning", ge=1)
+    warning_command: str | None = _how(None, "run at each warning, with the event as JSON on its standard input")
 
 
 class Config(_Section):
