@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,10 +57,20 @@ def say_json(value: Any) -> None:
     say(json.dumps(value, indent=2, allow_nan=False))
 
 
-def workspace_of(folder: Path | None, config: Path | None = None, *, must_exist: bool = False) -> Workspace:
-    """The output folder that was meant. Raises ``ConfigurationError`` when none was named."""
+def workspace_of(
+    folder: Path | None, config: Path | None = None, inputs: Sequence[Path] = (), *, must_exist: bool = False
+) -> Workspace:
+    """The output folder that was meant. Raises ``ConfigurationError`` when none was named.
+
+    Without ``folder`` it is where ``config`` lies, if that is an output folder's ``config.json``, else where the
+    first of ``inputs`` lies (embeddings lie one folder deeper).
+    """
     if folder is None and config is not None and config.name == "config.json":
         folder = config.parent
+    if folder is None and inputs:
+        first = inputs[0].absolute()
+        holder = first if first.is_dir() else first.parent
+        folder = holder.parent if holder.name == "embeddings" else holder
     if folder is None:
         raise ConfigurationError("say which output folder: -o DIR, for example -o production_full")
     if folder.exists() and not folder.is_dir():

@@ -39,6 +39,18 @@ CheckpointOption = Annotated[
 RebuildOption = Annotated[bool, typer.Option("--rebuild", help="build: drop what an earlier build left")]
 OutputOption = Annotated[OutputMode, typer.Option("--output", help="auto: rich on a terminal, else plain")]
 StagesOption = Annotated[str | None, typer.Option("--stages", metavar="A,B,C", help="only these", show_default=False)]
+EmbeddingsOption = Annotated[
+    list[Path] | None,
+    typer.Option("--embeddings", metavar="F", help="discover: files or folders instead of DIR's", show_default=False),
+]
+PatternsOption = Annotated[
+    Path | None, typer.Option("--patterns", metavar="F", help="validate: a file instead of DIR's", show_default=False)
+]
+FeaturesOption = Annotated[
+    list[Path] | None,
+    typer.Option("--features", metavar="F", help="stroke: files or folders instead of DIR's", show_default=False),
+]
+MoreArgument = Annotated[list[Path] | None, typer.Argument(metavar="[F]...", hidden=True)]
 BuildDatasetOption = Annotated[bool, typer.Option("--build-dataset", help="same as --stages build")]
 TrainOnlyOption = Annotated[bool, typer.Option("--train-only", help="same as --stages train")]
 NoTuiOption = Annotated[bool, typer.Option("--no-tui", help="in the foreground, without the console")]
@@ -55,11 +67,15 @@ class Request:
     resume: str = "auto"
     checkpoint: Path | None = None
     rebuild: bool = False
+    embeddings: tuple[Path, ...] = ()
+    patterns: Path | None = None
+    features: tuple[Path, ...] = ()
     output: OutputMode = "auto"
 
     @property
     def workspace(self) -> Workspace:
-        return workspace_of(self.folder, self.config)
+        inputs = [*self.embeddings, *([self.patterns] if self.patterns else []), *self.features]
+        return workspace_of(self.folder, self.config, inputs)
 
     def options(self) -> dict[str, dict[str, Any]]:
         """Keyword arguments of stages; each forces its stage to run."""
@@ -70,6 +86,12 @@ class Request:
             given["train"] = {"resume": self.resume if self.resume == "none" else str(_absolute(Path(self.resume)))}
         if self.checkpoint is not None:
             given["embed"] = {"checkpoint": str(_absolute(self.checkpoint))}
+        if self.embeddings:
+            given["discover"] = {"embeddings": [str(_absolute(p)) for p in self.embeddings]}
+        if self.patterns is not None:
+            given["validate"] = {"patterns": str(_absolute(self.patterns))}
+        if self.features:
+            given["stroke"] = {"features": [str(_absolute(p)) for p in self.features]}
         return given
 
 
@@ -81,6 +103,9 @@ def run(
     resume: ResumeOption = "auto",
     checkpoint: CheckpointOption = None,
     rebuild: RebuildOption = False,
+    embeddings: EmbeddingsOption = None,
+    patterns: PatternsOption = None,
+    features: FeaturesOption = None,
     stages: StagesOption = None,
     build_dataset: BuildDatasetOption = False,
     train_only: TrainOnlyOption = False,
@@ -92,7 +117,19 @@ def run(
     On a terminal the job is started on its own and the console opens on it. With --no-tui, or without a
     terminal, it runs in the foreground: SIGINT, SIGTERM or SIGUSR1 once is a staged stop, twice is now.
     """
-    request = Request(folder, config, settings, max_patients, resume, checkpoint, rebuild, output)
+    request = Request(
+        folder,
+        config,
+        settings,
+        max_patients,
+        resume,
+        checkpoint,
+        rebuild,
+        tuple(embeddings or ()),
+        patterns,
+        tuple(features or ()),
+        output,
+    )
     chosen = chosen_stages(stages, build_dataset, train_only)
     if no_tui or not on_terminal():
         finish(run_foreground(request, chosen))
@@ -111,13 +148,32 @@ def stage_command(stage: Stage) -> Callable[..., None]:
         resume: ResumeOption = "auto",
         checkpoint: CheckpointOption = None,
         rebuild: RebuildOption = False,
+        embeddings: EmbeddingsOption = None,
+        patterns: PatternsOption = None,
+        features: FeaturesOption = None,
+        more: MoreArgument = None,
         stages: StagesOption = None,
         no_tui: NoTuiOption = False,
         output: OutputOption = "auto",
     ) -> None:
         if stages is not None and chosen_stages(stages) != (stage,):
             raise ConfigurationError(f"--stages {sanitise(stages)}: this command runs {stage.name} alone; use run")
-        request = Request(folder, config, settings, max_patients, resume, checkpoint, rebuild, output)
+        if more and bool(embeddings) == bool(features):
+            raise ConfigurationError(f"unexpected: {sanitise(' '.join(map(str, more)))}")
+        several = tuple(more or ())  # a pattern that the shell expanded: --features a.csv b.csv
+        request = Request(
+            folder,
+            config,
+            settings,
+            max_patients,
+            resume,
+            checkpoint,
+            rebuild,
+            (*embeddings, *several) if embeddings else (),
+            patterns,
+            (*features, *several) if features else (),
+            output,
+        )
         finish(run_foreground(request, (stage,)))
 
     command.__doc__ = f"The stage {stage.name} alone, in the foreground. Options as of run."
@@ -165,6 +221,11 @@ def run_with_console(request: Request, stages: tuple[Stage, ...]) -> None:
         arguments += ["--checkpoint", str(request.checkpoint)]
     if request.rebuild:
         arguments += ["--rebuild"]
+    if request.patterns is not None:
+        arguments += ["--patterns", str(request.patterns)]
+    for name, paths in (("--embeddings", request.embeddings), ("--features", request.features)):
+        for path in paths:
+            arguments += [name, str(path)]
     start_run(workspace, arguments)
     open_console(workspace)
 

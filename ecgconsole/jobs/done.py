@@ -21,7 +21,7 @@ from ecgconsole.stage import Stage
 from ecgconsole.workspace import Workspace, write_json
 
 _FORMAT = 1
-_RESULT_OPTIONS = ("checkpoint",)  # rebuild and resume choose a way to the same result
+_RESULT_OPTIONS = ("checkpoint", "embeddings", "patterns", "features")  # rebuild and resume lead to the same result
 _CHANGED = {
     "settings": "parameters changed",
     "files": "input files changed",
@@ -51,7 +51,8 @@ def inputs_of(
     """``check`` is called once a folder, and may raise to give up a long walk."""
     files = {key: files_digest(config.get(key), check) for key in stage.paths}
     upstream = {s.name: identity_of(s, workspace) for s in stages if s.name in stage.after}
-    given = {k: [v, files_digest(v, check)] for k, v in sorted(options.items()) if k in _RESULT_OPTIONS}
+    named = {k: [v] if isinstance(v, str) else v for k, v in sorted(options.items()) if k in _RESULT_OPTIONS}
+    given = {k: [[path, files_digest(path, check)] for path in paths] for k, paths in named.items()}
     return Inputs(config.identity(stage.settings), _digest(files), _digest(upstream), _digest(given))
 
 

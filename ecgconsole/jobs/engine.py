@@ -91,13 +91,20 @@ def _perform(arguments: argparse.Namespace, stop: Stop, send: _Sender) -> int:
         workspace = Workspace(Path(arguments.folder))
         config = configuration.load(workspace.run(arguments.run).config)
         reporter = Reporter(arguments.stage, lambda event: send({"event": event}))
-        options = {k: Path(v) if k == "checkpoint" else v for k, v in arguments.options.items()}
+        options = {k: _path_or_value(k, v) for k, v in arguments.options.items()}
         reporter.emit("stage_result", result=run(config, workspace, reporter, stop, **options))
     except Exception as error:  # noqa: BLE001 - the boundary of the process: each kind becomes its exit code
         code, message = _explain(error, arguments)
         send({"error": message, "exit_code": int(code)})
         return int(code)
     return int(ExitCode.DONE)
+
+
+def _path_or_value(name: str, value: Any) -> Any:
+    """Options that name files are ``Path`` to a stage."""
+    if name in ("checkpoint", "patterns"):
+        return Path(value)
+    return [Path(v) for v in value] if name in ("embeddings", "features") else value
 
 
 def _explain(error: Exception, arguments: argparse.Namespace) -> tuple[ExitCode, str]:

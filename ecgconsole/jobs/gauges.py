@@ -103,6 +103,8 @@ def gpu_reader() -> Callable[[], list[dict[str, Any]]]:
     except pynvml.NVMLError:
         return list
 
+    hot = pynvml.nvmlClocksThrottleReasonHwThermalSlowdown | pynvml.nvmlClocksThrottleReasonSwThermalSlowdown
+
     def ask(function: Callable[..., Any], *arguments: Any) -> Any:
         """The answer, or None: not supported (as under MIG), no permission, or the GPU is lost."""
         try:
@@ -121,6 +123,7 @@ def gpu_reader() -> Callable[[], list[dict[str, Any]]]:
         use = ask(pynvml.nvmlDeviceGetUtilizationRates, handle)
         memory = ask(pynvml.nvmlDeviceGetMemoryInfo, handle)
         power = ask(pynvml.nvmlDeviceGetPowerUsage, handle)
+        reasons = ask(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
         return {
             "index": index,
             "name": name.decode() if isinstance(name, bytes) else name,
@@ -129,6 +132,7 @@ def gpu_reader() -> Callable[[], list[dict[str, Any]]]:
             "memory_total_bytes": memory and memory.total,
             "temperature_c": ask(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
             "power_w": None if power is None else power / 1000,
+            "throttled": None if reasons is None else bool(reasons & hot),
         }
 
     return read

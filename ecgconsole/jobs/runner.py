@@ -24,9 +24,11 @@ from ecgconsole.jobs.done import inputs_of, read_records, record_done, why_not_d
 from ecgconsole.jobs.engine_process import EngineProcess, Ladder
 from ecgconsole.jobs.events import EventReader, EventWriter
 from ecgconsole.jobs.gauges import Gauges
+from ecgconsole.jobs.hook import call_hook
 from ecgconsole.jobs.lock import FolderLock
 from ecgconsole.jobs.log import ProductionLog
 from ecgconsole.jobs.processes import adopt_orphans, host_name, kill_marked, this_process
+from ecgconsole.jobs.rules import Finding, Rules
 from ecgconsole.jobs.snapshot import Snapshot, fold
 from ecgconsole.jobs.state import write_state
 from ecgconsole.jobs.steer import ACTIONS
@@ -35,6 +37,7 @@ from ecgconsole.workspace import RunFolder, Workspace, sweep_partial, write_atom
 
 POLL_SECONDS = 0.5
 STATE_SECONDS = 2.0
+_GPU_STAGES = ("train", "embed")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGTTOU)  # a closed terminal; writing to it from the background
 _BOUNDARIES = ("run_started", "stage_started", "stage_finished", "checkpoint", "run_finished")
@@ -119,6 +122,8 @@ class _Runner:
         self._snapshot = Snapshot(run_id=run.run_id)
         self._polled = self._state_written = 0.0
         self._state_due = False
+        self._rules = Rules(job.config.job.silence_seconds, False, time.monotonic())
+        self._gauges_seen: dict[str, Any] | None = None
         self._process = this_process()
         self._facts = {
             "argv": list(job.argv),
@@ -236,6 +241,9 @@ class _Runner:
         return outcome
 
     def _run_engine(self, stage: Stage, options: Mapping[str, Any]) -> tuple[Outcome, dict[str, Any]]:
+        job = self._job.config.job
+        on_gpu = stage.name in _GPU_STAGES and self._job.config.training.device != "cpu"
+        self._rules = Rules(job.silence_seconds, on_gpu, time.monotonic())
         engine = EngineProcess(stage, self._job.workspace, self._run, options, self._marker)
         ladder = Ladder(self._job.config)
         last: dict[str, Any] = {}  # its own last word: a result or an error
@@ -251,7 +259,8 @@ class _Runner:
                     if word := self._take(message):
                         last, last_at = word, time.monotonic()
                 self._tick(engine, ladder)
-                lingers = bool(last) and time.monotonic() - last_at > self._job.config.job.terminate_seconds
+                self._watch(stage.name)
+                lingers = bool(last) and time.monotonic() - last_at > job.terminate_seconds
                 if (ended and not messages) or lingers or ladder.advance(engine):
                     break
         finally:
@@ -289,7 +298,20 @@ class _Runner:
         if event["kind"] == "stage_result":
             return {"result": event["result"]}
         self._emit(**event)
+        self._warn(event["stage"], self._rules.on_event(event, time.monotonic()))
         return None
+
+    def _watch(self, stage: str) -> None:
+        """The rules that need no event."""
+        now = time.monotonic()
+        if self._gauges.latest is not self._gauges_seen:
+            self._gauges_seen = self._gauges.latest
+            self._warn(stage, self._rules.on_gauges(self._gauges_seen or {}, now, self._paused))
+        self._warn(stage, self._rules.on_time(now, self._paused))
+
+    def _warn(self, stage: str, findings: list[Finding]) -> None:
+        for finding in findings:
+            self._emit("warning", stage, code=finding.code, message=finding.message, hint=finding.hint)
 
     def _tick(self, engine: EngineProcess | None = None, ladder: Ladder | None = None) -> None:
         """What is due between events: signals, commands from the file, the state file."""
@@ -330,6 +352,8 @@ class _Runner:
         except OSError as error:
             raise MachineError(f"cannot write {self._run.events}: {error.strerror}") from error
         self._snapshot = fold(self._snapshot, event)
+        if kind == "warning" and self._job.config.job.warning_command:
+            call_hook(self._job.config.job.warning_command, event)
         self._state_due = self._state_due or kind != "progress"
         try:
             self._log.write(event)

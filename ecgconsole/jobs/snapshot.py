@@ -91,64 +91,54 @@ def fold(snapshot: Snapshot, event: dict[str, Any]) -> Snapshot:
     seq = event.get("seq")
     if not isinstance(seq, int) or seq < snapshot.next_seq:
         return snapshot
-    snapshot = replace(snapshot, next_seq=seq + 1, heartbeat=event.get("time"))
-    kind, name = event.get("kind"), event.get("stage")
-    if kind == "progress":
-        keys = ("done", "total", "unit", "rate", "remaining_seconds")
-        return _with_stage(snapshot, name, **{k: event.get(k) for k in keys})
-    if kind == "metric":
-        # Values reported less often (validation, once an epoch) stay until they are reported again.
-        before = (snapshot.metric or {}).get("values", {}) if (snapshot.metric or {}).get("stage") == name else {}
-        return replace(snapshot, metric={**event, "values": {**before, **(event.get("values") or {})}})
-    if kind == "chunk":
-        return replace(snapshot, chunk=event)
-    if kind == "checkpoint":
-        return replace(snapshot, checkpoint=event)
-    if kind == "warning":
-        recent = (*snapshot.warnings, event)[-RECENT_WARNINGS:]
-        return replace(snapshot, warnings=recent, warning_count=snapshot.warning_count + 1)
-    if kind == "control":
-        status = {"pause": "paused", "resume": "running"}.get(str(event.get("action")))
-        status = "stopping" if str(event.get("action")).startswith("stop") else status
-        return replace(snapshot, status=status) if status and snapshot.status != "stopping" else snapshot
-    if kind == "stage_started":
-        return _with_stage(snapshot, name, status="running", started=event.get("time"))
-    if kind == "stage_skipped":
-        return _with_stage(
-            snapshot, name, status="skipped", message=event.get("reason"), result=event.get("result") or {}
-        )
-    if kind == "stage_finished":
-        return _with_stage(
-            snapshot,
-            name,
-            status=event.get("status"),
-            seconds=event.get("seconds"),
-            result=event.get("result") or {},
-            message=event.get("message"),
-            remaining_seconds=None,
-        )
-    if kind == "run_started":
-        return replace(
-            snapshot,
-            run_id=event.get("run_id") or "",
-            status="running",
-            host=event.get("host"),
-            pid=event.get("pid"),
-            alive=True,
-            started=event.get("time"),
-            stages=tuple(StageSnapshot(s) for s in event.get("stages") or ()),
-        )
-    if kind == "run_finished":
-        return replace(
-            snapshot,
-            status=event.get("status") or "",
-            alive=False,
-            finished=event.get("time"),
-            exit_code=event.get("exit_code"),
-            message=event.get("message"),
-            stopped_by=event.get("stopped_by"),
-        )
-    return snapshot
+    return replace(snapshot, **{"next_seq": seq + 1, "heartbeat": event.get("time"), **_changes(snapshot, event)})
+
+
+def _changes(snapshot: Snapshot, event: dict[str, Any]) -> dict[str, Any]:
+    kind, name, time = event.get("kind"), event.get("stage"), event.get("time")
+    match kind:
+        case "progress":
+            keys = ("done", "total", "unit", "rate", "remaining_seconds")
+            return _with_stage(snapshot, name, **{k: event.get(k) for k in keys})
+        case "metric":
+            # Values reported less often (validation, once an epoch) stay until they are reported again.
+            last = snapshot.metric if snapshot.metric and snapshot.metric.get("stage") == name else {}
+            return {"metric": {**event, "values": {**last.get("values", {}), **(event.get("values") or {})}}}
+        case "chunk" | "checkpoint":
+            return {kind: event}
+        case "warning":
+            recent = (*snapshot.warnings, event)[-RECENT_WARNINGS:]
+            return {"warnings": recent, "warning_count": snapshot.warning_count + 1}
+        case "control":
+            action = str(event.get("action"))
+            status = "stopping" if action.startswith("stop") else {"pause": "paused", "resume": "running"}.get(action)
+            return {"status": status} if status and snapshot.status != "stopping" else {}
+        case "stage_started":
+            return _with_stage(snapshot, name, status="running", started=time)
+        case "stage_skipped":
+            result = event.get("result") or {}
+            return _with_stage(snapshot, name, status="skipped", message=event.get("reason"), result=result)
+        case "stage_finished":
+            ended = {k: event.get(k) for k in ("status", "seconds", "message")}
+            return _with_stage(snapshot, name, result=event.get("result") or {}, remaining_seconds=None, **ended)
+        case "run_started":
+            return {
+                "run_id": event.get("run_id") or "",
+                "status": "running",
+                "host": event.get("host"),
+                "pid": event.get("pid"),
+                "alive": True,
+                "started": time,
+                "stages": tuple(StageSnapshot(s) for s in event.get("stages") or ()),
+            }
+        case "run_finished":
+            how = {k: event.get(k) for k in ("exit_code", "message", "stopped_by")}
+            return {"status": event.get("status") or "", "alive": False, "finished": time, **how}
+    return {}
+
+
+def _with_stage(snapshot: Snapshot, name: Any, **changes: Any) -> dict[str, Any]:
+    return {"stages": tuple(replace(s, **changes) if s.name == name else s for s in snapshot.stages)}
 
 
 def elapsed_seconds(since: str | None, until: str | None = None) -> float | None:
@@ -157,8 +147,3 @@ def elapsed_seconds(since: str | None, until: str | None = None) -> float | None
         return None
     end = datetime.fromisoformat(until) if until else datetime.now(UTC)
     return (end - datetime.fromisoformat(since)).total_seconds()
-
-
-def _with_stage(snapshot: Snapshot, name: Any, **changes: Any) -> Snapshot:
-    stages = tuple(replace(s, **changes) if s.name == name else s for s in snapshot.stages)
-    return replace(snapshot, stages=stages)

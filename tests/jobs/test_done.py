@@ -95,3 +95,15 @@ def test_execution_settings_rerun_nothing_and_results_of_the_same_content_do_not
     assert why_not_done(BUILD, inputs_of(BUILD, config(), workspace, {}, PIPELINE), workspace) == (
         "its files changed or are missing"
     )
+
+
+def test_files_that_an_option_names_are_inputs(tmp_path):
+    workspace, features = Workspace(tmp_path), [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]
+    seen = []
+    for content in ("1", "22"):
+        (tmp_path / "b.csv").write_text(content)
+        seen.append(inputs_of(TRAIN, config(), workspace, {"features": features}, PIPELINE).options)
+    seen.append(inputs_of(TRAIN, config(), workspace, {"features": features[:1]}, PIPELINE).options)
+    seen.append(inputs_of(TRAIN, config(), workspace, {}, PIPELINE).options)
+    assert len(set(seen)) == 4
+    assert inputs_of(TRAIN, config(), workspace, {"resume": "none"}, PIPELINE).options == seen[-1]
