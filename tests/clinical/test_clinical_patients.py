@@ -339,3 +339,20 @@ def test_the_types_of_the_columns_do_not_depend_on_what_is_known(hospital, recor
     strangers = _table(folder, records_of(("p9", 9, "r", "2150-01-02", "2150-01-03")))
     pd.testing.assert_series_equal(full.dtypes, strangers.dtypes)
     assert full.loc["p1", "medication_anticoagulant"]
+
+
+@pytest.mark.parametrize(
+    ("dob", "gender", "points"),
+    [
+        ("2085-03-01 00:00:00", "M", 0),
+        ("2085-03-01 00:00:00", "F", 1),
+        ("2084-12-01 00:00:00", "M", 1),
+        ("2075-03-01 00:00:00", "M", 1),
+        ("2074-12-01 00:00:00", "M", 2),
+        ("1850-12-01 00:00:00", "F", 3),
+    ],
+)
+def test_age_and_sex_have_their_points(hospital, recorded, dob: str, gender: str, points: int) -> None:
+    hospital.patient(1, gender=gender, dob=dob)
+    hospital.admission(1, 11, "2150-01-01 10:00:00", "2150-01-05 10:00:00", ["4280"])
+    assert _table(hospital.write(), recorded).loc["p1", "cha2ds2_vasc_before"] == points
