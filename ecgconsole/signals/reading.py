@@ -166,7 +166,8 @@ class SegmentSamples:
         aligned = first - first % _ALIGNMENT
         codes = self._decoded(signal, group[0].byte_offset, aligned, last)[first - aligned :]
         columns = codes.reshape(stop - start, frame_samples)[:, before : before + signal.samples_per_frame]
-        return columns[:, 0] if signal.samples_per_frame == 1 else columns.reshape(-1)
+        # Contiguous: whoever comes next runs over it several times.
+        return np.ascontiguousarray(columns).reshape(-1)
 
     def _decoded(self, signal: SignalSpec, offset: int, first: int, last: int) -> Codes:
         """All interleaved samples ``first`` (a multiple of 6) to ``last`` of a file."""

@@ -75,9 +75,23 @@ class WindowBatch:
     signal_reason: NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """The windows of one batch, their first and last frame, and what is needed to read and judge them."""
+
+    header: RecordHeader
+    config: Config
+    geometry: Geometry
+    samples: SegmentSamples
+    tell: Callable[[Problem], None]
+    windows: Int64
+    start: Int64
+    stop: Int64
+
+
 @dataclass
 class _Kind:
-    """The windows of one signal as they fill up, channel after channel."""
+    """The windows of one signal as they fill up, channel after channel. ``signal`` is a view of the batch's."""
 
     signal: Float32
     quantum: Float32
@@ -129,9 +143,11 @@ def extract(
                 on_problem(problem)
 
     windows = np.asarray(windows, np.int64)
-    blocks = windows // geometry.windows
-    for chosen in _batches(blocks):
-        yield _batch(header, windows[chosen], config, geometry, samples, tracks, tell)
+    frames = config.build.segment_seconds * header.sampling_rate_hz
+    start, stop = (np.rint(edge * frames).astype(np.int64) for edge in (windows, windows + 1))
+    for chosen in _batches(windows // geometry.windows):
+        wanted = _Wanted(header, config, geometry, samples, tell, windows[chosen], start[chosen], stop[chosen])
+        yield _batch(wanted, tracks)
 
 
 def quantum_of(adc_step: NDArray[np.float64], sd: Float32, peak: Float32) -> Float32:
@@ -171,53 +187,39 @@ def _windows_inside(span: Span, rate_hz: float, segment_seconds: float) -> tuple
     return first, max(first, int(np.floor((span[1] + 1e-6) / per_window)))
 
 
-def _batch(
-    header: RecordHeader,
-    windows: Int64,
-    config: Config,
-    geometry: Geometry,
-    samples: SegmentSamples,
-    tracks: tuple[list[Track], list[Track]],
-    tell: Callable[[Problem], None],
-) -> WindowBatch:
-    n = len(windows)
-    seconds = config.build.segment_seconds
-    start = np.rint(windows * seconds * header.sampling_rate_hz).astype(np.int64)
-    stop = np.rint((windows + 1) * seconds * header.sampling_rate_hz).astype(np.int64)
-    kinds = []
-    for kind in (ECG, PPG):
-        filled = _empty(kind, n, geometry)
+def _batch(wanted: _Wanted, tracks: tuple[list[Track], list[Track]]) -> WindowBatch:
+    n, rate_hz = len(wanted.windows), wanted.geometry.rate_hz
+    signal = np.zeros((n, 2, wanted.geometry.samples), np.float32)
+    ecg, ppg = _empty(ECG, signal[:, ECG]), _empty(PPG, signal[:, PPG])
+    for kind, filled in ((ECG, ecg), (PPG, ppg)):
         for track in tracks[kind]:
-            todo = np.flatnonzero(filled.reason != Reason.KEPT)
-            _fill(filled, kind, track, windows, start, stop, todo, config, geometry, samples, tell)
-        _blame_segments(filled.reason, header, start, stop)
-        kinds.append(filled)
-    ecg, ppg = kinds
+            _fill(filled, kind, track, wanted)
+        _blame_segments(filled.reason, wanted)
     ecg_beats, ppg_beats = _sorted_beats(ecg), _sorted_beats(ppg)
     columns = ecg.columns | ppg.columns
-    columns["ecg_template_correlation"] = template_correlation(ecg.signal, *ecg_beats, geometry.rate_hz, ECG_SPAN_S)
-    columns["ppg_template_correlation"] = template_correlation(ppg.signal, *ppg_beats, geometry.rate_hz, PPG_SPAN_S)
+    columns["ecg_template_correlation"] = template_correlation(ecg.signal, *ecg_beats, rate_hz, ECG_SPAN_S)
+    columns["ppg_template_correlation"] = template_correlation(ppg.signal, *ppg_beats, rate_hz, PPG_SPAN_S)
     return WindowBatch(
-        record=header.path,
-        window=windows,
-        start_sample=start,
-        start_seconds=(windows * seconds).astype(np.float64),
-        signal=np.stack([ecg.signal, ppg.signal], axis=1),
+        record=wanted.header.path,
+        window=wanted.windows,
+        start_sample=wanted.start,
+        start_seconds=(wanted.windows * wanted.config.build.segment_seconds).astype(np.float64),
+        signal=signal,
         quantum=np.stack([ecg.quantum, ppg.quantum], axis=1),
         present=np.stack([ecg.reason == Reason.KEPT, ppg.reason == Reason.KEPT], axis=1),
         ecg_channel=ecg.channel,
         ppg_channel=ppg.channel,
         quality={column.name: columns[column.name] for column in QUALITY_COLUMNS},
         rhythm=rhythm.rhythm(rhythm.intervals(*ecg_beats), rhythm.intervals(*ppg_beats), n),
-        reason=quality.window_reasons(config.data.require, ecg.reason, ppg.reason),
+        reason=quality.window_reasons(wanted.config.data.require, ecg.reason, ppg.reason),
         signal_reason=np.stack([ecg.reason, ppg.reason], axis=1),
     )
 
 
-def _empty(kind: int, n: int, geometry: Geometry) -> _Kind:
-    prefix = "ecg_" if kind == ECG else "ppg_"
+def _empty(kind: int, signal: Float32) -> _Kind:
+    n, prefix = len(signal), "ecg_" if kind == ECG else "ppg_"
     return _Kind(
-        signal=np.zeros((n, geometry.samples), np.float32),
+        signal=signal,
         quantum=np.zeros(n, np.float32),
         channel=np.full(n, NO_CHANNEL, np.uint8),
         reason=np.full(n, Reason.NO_CHANNEL, np.uint8),
@@ -227,52 +229,32 @@ def _empty(kind: int, n: int, geometry: Geometry) -> _Kind:
     )
 
 
-def _fill(
-    filled: _Kind,
-    kind: int,
-    track: Track,
-    windows: Int64,
-    start: Int64,
-    stop: Int64,
-    todo: Int64,
-    config: Config,
-    geometry: Geometry,
-    samples: SegmentSamples,
-    tell: Callable[[Problem], None],
-) -> None:
-    """Fills those of the windows ``todo`` that this track holds; a later track never overwrites a good one."""
-    touched = np.isfinite(least_over_parts(track, start[todo], stop[todo], lambda segment, channel: 0.0))
-    todo = todo[touched]
-    filled.reason[todo[filled.reason[todo] == Reason.NO_CHANNEL]] = Reason.GAP
-    spans = track.spans()
-    first_frame = windows[todo] * config.build.segment_seconds * (track.rate_hz / track.samples_per_frame)
-    last_frame = (windows[todo] + 1) * config.build.segment_seconds * (track.rate_hz / track.samples_per_frame)
-    span = np.searchsorted([a for a, _ in spans], first_frame + 1e-6, side="right") - 1
-    ends = np.array([b for _, b in spans])
-    todo = todo[(span >= 0) & (last_frame <= ends[np.maximum(span, 0)] + 1e-6)]
+def _fill(filled: _Kind, kind: int, track: Track, wanted: _Wanted) -> None:
+    """Fills the windows that this track holds and no earlier track filled."""
+    todo = _covered(filled, track, wanted)
     if not len(todo):
         return
-    rows = read_rows(track, windows[todo], config.build.segment_seconds, geometry, samples)
+    rows = read_rows(track, wanted.windows[todo], wanted.config.build.segment_seconds, wanted.geometry, wanted.samples)
     for segment, problem in rows.lost:
-        tell(problem)
-        hit = (start[todo] < segment.stop_sample) & (stop[todo] > segment.start_sample)
+        wanted.tell(problem)
+        hit = (wanted.start[todo] < segment.stop_sample) & (wanted.stop[todo] > segment.start_sample)
         _note(filled.reason, todo[hit], problem.reason)
     found = todo[rows.window]
-    lost = np.setdiff1d(todo, found, assume_unique=True)
-    _note(filled.reason, lost, Reason.MISSING_SAMPLES)
+    _note(filled.reason, np.setdiff1d(todo, found, assume_unique=True), Reason.MISSING_SAMPLES)
     if not len(found):
         return
-    step = least_over_parts(track, start[found], stop[found], lambda s, c: s.signals[c].adc_step)
+    start, stop = wanted.start[found], wanted.stop[found]
+    step = least_over_parts(track, start, stop, lambda s, c: s.signals[c].adc_step)
     # The least of "has a gain": 0 as soon as one segment has none.
-    calibrated = least_over_parts(track, start[found], stop[found], lambda s, c: float(s.signals[c].gain != 0))
-    result = _judged(kind, rows, 1 - calibrated, config, geometry)
+    calibrated = least_over_parts(track, start, stop, lambda s, c: float(s.signals[c].gain != 0))
+    result = _judged(kind, rows, calibrated == 0, wanted)
     good = result.reason == Reason.KEPT
     fresh = np.isin(filled.reason[found], _OPEN)
     _note(filled.reason, found[~good], result.reason[~good])
     keep = found[good]
     filled.reason[keep] = Reason.KEPT
-    filled.signal[keep] = result.filtered[good]
-    filled.quantum[keep] = quantum_of(step[good], result.sd[good], np.abs(result.filtered[good]).max(axis=1))
+    filled.signal[keep] = result.filtered if good.all() else result.filtered[good]
+    filled.quantum[keep] = quantum_of(step, result.sd, result.peak)[good]
     filled.channel[keep] = track.preference
     # A rejected window shows the columns of the channel whose reason it has.
     shown = good | fresh
@@ -281,6 +263,20 @@ def _fill(
     beat = good[result.beat_window]
     filled.beat_window.append(found[result.beat_window[beat]])
     filled.beat_time_s.append(result.beat_time_s[beat])
+
+
+def _covered(filled: _Kind, track: Track, wanted: _Wanted) -> Int64:
+    """Windows still to fill that the track records without a gap, by headers; marks those that touch one."""
+    todo = np.flatnonzero(filled.reason != Reason.KEPT)
+    todo = todo[np.isfinite(least_over_parts(track, wanted.start[todo], wanted.stop[todo], lambda s, c: 0.0))]
+    if not len(todo):
+        return todo
+    filled.reason[todo[filled.reason[todo] == Reason.NO_CHANNEL]] = Reason.GAP
+    frames = wanted.config.build.segment_seconds * wanted.header.sampling_rate_hz
+    first, last = wanted.windows[todo] * frames, (wanted.windows[todo] + 1) * frames
+    begin, end = np.array(track.spans()).T
+    span = np.searchsorted(begin, first + 1e-6, side="right") - 1
+    return todo[(span >= 0) & (last <= end[np.maximum(span, 0)] + 1e-6)]
 
 
 def _note(reason: NDArray[np.uint8], where: Int64, value: NDArray[np.uint8] | Reason) -> None:
@@ -295,37 +291,37 @@ class _Judged:
 
     filtered: Float32
     sd: Float32
+    peak: Float32
     reason: NDArray[np.uint8]
     columns: dict[str, Float32]
     beat_window: Int64
     beat_time_s: NDArray[np.float64]
 
 
-def _judged(kind: int, rows: Rows, uncalibrated: NDArray[np.float64], config: Config, geometry: Geometry) -> _Judged:
-    prefix, band_hz = ("ecg", config.build.ecg_band_hz) if kind == ECG else ("ppg", config.build.ppg_band_hz)
+def _judged(kind: int, rows: Rows, uncalibrated: Bool, wanted: _Wanted) -> _Judged:
+    build, geometry = wanted.config.build, wanted.geometry
+    prefix, band_hz = ("ecg", build.ecg_band_hz) if kind == ECG else ("ppg", build.ppg_band_hz)
     bins = spectrum(rows.rows)
-    find = beats.r_peaks if kind == ECG else beats.pulses
-    found = find(bins, geometry.n, geometry.rate_hz)
+    found = (beats.r_peaks if kind == ECG else beats.pulses)(bins, geometry.n, geometry.rate_hz)
+    window, time_s = beats_of(found, rows, geometry)
     response = band_pass_response(geometry.n, geometry.rate_hz, band_hz)
     filtered = windows_of(apply_response(bins, response, geometry.n), rows, geometry)
     raw = windows_of(rows.rows, rows, geometry)
-    columns = {f"{prefix}_{name}": values.astype(np.float32) for name, values in rows.faults.items()}
+    lowest, highest = filtered.min(axis=1), filtered.max(axis=1)
+    shape, sd = quality.moments(filtered, prefix)
+    columns = shape | {f"{prefix}_{name}": values.astype(np.float32) for name, values in rows.faults.items()}
     columns[f"{prefix}_uncalibrated"] = uncalibrated.astype(np.float32)
     if kind == ECG:
         columns |= quality.ecg_spectrum(raw, geometry.rate_hz)
-        silent = (np.ptp(filtered, axis=1) < quality.SILENT_RANGE_MV) & (uncalibrated == 0)
+        silent = (highest - lowest < quality.SILENT_RANGE_MV) & ~uncalibrated
         columns["ecg_silent"] = silent.astype(np.float32)
+        # What stands out of a noise floor is noise.
+        window, time_s = window[~silent[window]], time_s[~silent[window]]
         reason = quality.ecg_reasons(columns)
     else:
         columns |= quality.ppg_spectrum(raw, geometry.rate_hz)
         reason = quality.ppg_reasons(columns)
-    shape, sd = quality.moments(filtered, prefix)
-    columns |= shape
-    window, time_s = beats_of(found, rows, geometry)
-    if kind == ECG:
-        # What stands out of a noise floor is noise.
-        window, time_s = window[~silent[window]], time_s[~silent[window]]
-    return _Judged(filtered, sd, reason, columns, window, time_s)
+    return _Judged(filtered, sd, np.maximum(highest, -lowest), reason, columns, window, time_s)
 
 
 def _sorted_beats(filled: _Kind) -> tuple[Int64, NDArray[np.float64]]:
@@ -336,10 +332,9 @@ def _sorted_beats(filled: _Kind) -> tuple[Int64, NDArray[np.float64]]:
     return window[order], time_s[order]
 
 
-def _blame_segments(reason: NDArray[np.uint8], header: RecordHeader, start: Int64, stop: Int64) -> None:
+def _blame_segments(reason: NDArray[np.uint8], wanted: _Wanted) -> None:
     """A window without a channel that touches an unusable segment was lost by that segment."""
-    for segment in header.segments:
+    for segment in wanted.header.segments:
         if segment.problem is not None:
-            end = segment.stop_sample
-            hit = np.flatnonzero((start < end) & (stop > segment.start_sample))
-            _note(reason, hit, segment.problem.reason)
+            hit = (wanted.start < segment.stop_sample) & (wanted.stop > segment.start_sample)
+            _note(reason, np.flatnonzero(hit), segment.problem.reason)

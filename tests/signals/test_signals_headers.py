@@ -192,7 +192,7 @@ def test_safe_names_stay_in_their_folder(name: str) -> None:
         assert "://" not in name
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.binary(max_size=400) | st.text(max_size=400).map(str.encode))
 def test_no_header_however_broken_raises_anything_else(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.mktemp("h")
@@ -206,7 +206,7 @@ _WORDS = "r 1 2 125 0 -1 1000 1e9 nan ~ a a.dat ../x 16 80 212 310 16x4:3+24 200
 _token = st.sampled_from(_WORDS.split(" "))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.lists(st.lists(_token, max_size=9).map(" ".join), max_size=6).map("\n".join))
 def test_no_plausible_header_raises_anything_else(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.mktemp("h")
