@@ -377,8 +377,10 @@ def test_max_minutes_ends_training_as_done_with_a_checkpoint(workspace):
 
 
 def test_patience_ends_training(workspace):
-    result = trained(workspace, "training.num_epochs=50", "training.patience=2", "training.learning_rate=1e-9")
-    assert result["epochs"] - result["best_epoch"] == 2 or result["epochs"] == 50
+    """Steps too small for single precision: every epoch is as good as the first."""
+    result = trained(workspace, "training.num_epochs=50", "training.patience=2", "training.learning_rate=1e-30")
+    assert (result["epochs"], result["best_epoch"]) == (3, 1)
+    assert load(workspace.latest_checkpoint).progress.ended == "patience"
 
 
 def test_without_validation_patients_the_last_epoch_is_the_best(workspace):
