@@ -204,6 +204,9 @@ class DiscoveryConfig(_Section):
     cluster_counts: tuple[Annotated[int, Field(ge=2, le=500)], ...] = Field(
         (4, 6, 8, 10, 12, 16, 20, 24), min_length=1, description="numbers of clusters that are compared"
     )
+    patients_per_cluster: int = Field(
+        8, ge=1, description="training patients for each cluster, at least: more clusters could not be shared"
+    )
     half_splits: int = Field(20, ge=4, description="patient-level half-splits behind the stability of each number")
     stability_segments_per_patient: int = Field(50, ge=1, description="segments of one patient in a half-split")
     initialisations: int = Field(4, ge=1, description="k-means starts of a fit; the best is kept")

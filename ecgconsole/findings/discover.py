@@ -94,7 +94,7 @@ def discover_patterns(
     sample = balanced_rows(segments.patient, training, settings.stability_segments_per_patient, rng)
     patient, x = segments.patient[sample], segments.embeddings[sample]
     halves = half_splits(np.unique(patient), settings.half_splits, rng)
-    counts = _feasible_counts(settings.cluster_counts, patient, halves)
+    counts = _feasible_counts(settings, patient, halves)
 
     def fit(number: int) -> HalfSplit:
         return fit_half_split(
@@ -139,16 +139,18 @@ def discover_patterns(
     return Discovery(PatternModel(whitening, centroids), selection, cluster_jaccard(labels, others, k))
 
 
-def _feasible_counts(wanted: Sequence[int], patient: NDArray, halves: list[tuple[NDArray, NDArray]]) -> list[int]:
+def _feasible_counts(settings: DiscoveryConfig, patient: NDArray, halves: list[tuple[NDArray, NDArray]]) -> list[int]:
+    """The numbers of clusters that these patients can carry; the smallest in any case, if it has segments enough."""
+    wanted = sorted(set(settings.cluster_counts))
     smallest = min((int(np.isin(patient, half).sum()) for pair in halves for half in pair), default=0)
-    counts = [k for k in sorted(set(wanted)) if k * _MIN_SEGMENTS_A_CLUSTER <= smallest]
-    if not counts:
+    if wanted[0] * _MIN_SEGMENTS_A_CLUSTER > smallest:
         raise InputError(
             f"too few training segments for patterns: half of the patients have {smallest}, the smallest number of "
-            f"clusters ({min(wanted)}) needs {min(wanted) * _MIN_SEGMENTS_A_CLUSTER}; give it more patients, or lower "
+            f"clusters ({wanted[0]}) needs {wanted[0] * _MIN_SEGMENTS_A_CLUSTER}; give it more patients, or lower "
             "discovery.cluster_counts"
         )
-    return counts
+    most = min(smallest // _MIN_SEGMENTS_A_CLUSTER, len(np.unique(patient)) // settings.patients_per_cluster)
+    return [k for k in wanted if k <= max(most, wanted[0])]
 
 
 def _report(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgconsole.findings.balance import balanced_rows, capped_rows, effective_patients, half_splits, in_order
@@ -13,6 +13,7 @@ from ecgconsole.findings.balance import balanced_rows, capped_rows, effective_pa
 patients_of_rows = st.lists(st.integers(0, 8), min_size=1, max_size=80).map(np.array)
 
 
+@settings(deadline=None)
 @given(patients_of_rows, st.integers(1, 10), st.integers(0, 3))
 def test_a_balanced_sample_holds_the_smaller_of_cap_and_all_of_each_patient(patient, cap, seed):
     rows = balanced_rows(patient, np.arange(len(patient)), cap, np.random.default_rng(seed))
@@ -38,6 +39,7 @@ def test_every_segment_of_a_patient_is_drawn_about_as_often():
     assert counts.max() < 240
 
 
+@settings(deadline=None)
 @given(patients_of_rows, st.integers(1, 60))
 def test_a_capped_sample_never_exceeds_its_total_and_uses_the_largest_fair_cap(patient, total):
     rows = capped_rows(patient, np.arange(len(patient)), total, np.random.default_rng(0))
@@ -64,6 +66,7 @@ def test_effective_patients_of_known_shares():
     assert np.isclose(effective_patients(np.array([2, 1, 1])), 8 / 3)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=30).filter(any))
 def test_effective_patients_lie_between_one_and_all(counts):
     value = effective_patients(np.array(counts))

@@ -97,6 +97,13 @@ def test_one_patient_s_cluster_is_patient_specific_and_nothing_shared_warns(tmp_
     assert len(made.files) == 3
 
 
+def test_few_patients_are_not_cut_into_clusters_that_none_could_share(tmp_path, events):
+    plant(tmp_path / "output", patients=34)  # 24 of them train: 24 / 8 = 3 clusters
+    discover.run(quick_config(), Workspace(tmp_path / "output"), events.reporter, events.stop)
+    table = json.loads(Workspace(tmp_path / "output").patterns.read_text())["selection"]["table"]
+    assert [row["k"] for row in table] == [3]
+
+
 def test_too_few_segments_say_how_many_are_needed(tmp_path, events):
     plant(tmp_path / "output", patients=6, segments=4)
     with pytest.raises(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import fisher_exact, nchypergeom_fisher
 from statsmodels.stats.contingency_tables import StratifiedTable
@@ -36,6 +36,7 @@ def patients_of(tables):
     return exposed.astype(bool), label.astype(float), stratum
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 40)] * 4), min_size=1, max_size=8))
 def test_fisher_p_is_that_of_scipy(tables):
     counts = np.array(tables).T[:, None, :]
