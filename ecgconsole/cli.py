@@ -81,6 +81,7 @@ app.add_typer(configuring.app, name="config")
 app.command("synth")(tools.synth)
 app.command("inspect")(tools.inspect)
 app.command("doctor")(tools.doctor)
+app.command("predict")(tools.predict)
 
 
 def main() -> None:

@@ -142,7 +142,8 @@ def _forecast(workspace: Workspace | None, config: Config) -> Check:
     """Segments and bytes by the headers alone, at most."""
     import time
 
-    from ecgconsole.dataset.discovery import discover, select
+    from ecgconsole.dataset.discovery import discover
+    from ecgconsole.dataset.people import select
     from ecgconsole.dataset.plan import forecast_bytes, forecast_windows
 
     began = time.monotonic()

@@ -19,7 +19,7 @@ from ecgconsole.commands.options import (
     workspace_of,
 )
 from ecgconsole.errors import ExitCode, InputError
-from ecgconsole.text import sanitise, size
+from ecgconsole.text import count, sanitise, size
 
 
 def synth(
@@ -49,6 +49,27 @@ def synth(
     say(f"wrote {out}")
     for key, value in summary.items():
         say(f"  {key.replace('_', ' ')}: {value:,}" if isinstance(value, int | float) else f"  {key}: {value}")
+
+
+def predict(
+    model: Annotated[Path, typer.Option("--model", metavar="F", help="the fitted risk models of a stroke stage")],
+    folder: FolderOption = None,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Applies fitted risk models to the patients of another folder. Not a medical device."""
+    from ecgconsole.findings.predict import run
+
+    workspace = workspace_of(folder, config, must_exist=True)
+    result = run(resolved(workspace, config, settings).config, workspace, model)
+    if as_json:
+        say_json(result)
+        return
+    what = f"{count(result['patients'], 'patient')}, {count(result['models'], 'model')}"
+    say(f"wrote {workspace.risk_predictions}: {what}")
+    for name, why in result["left_out"].items():
+        say(sanitise(f"left out: {name}: {why}"))
 
 
 def inspect(

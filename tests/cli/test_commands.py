@@ -222,6 +222,15 @@ def test_doctor_looks_at_machine_folder_and_inputs(cli, tmp_path):
     assert "✖ data.waveform_dir" in missing.stdout
 
 
+def test_doctor_forecasts_from_the_headers(cli, tmp_path):
+    assert cli("synth", "cohort", "--patients", 2, "--hours", 0.05, "--workers", 1).returncode == 0
+    result = cli("doctor", "-o", "out", "--set", "data.waveform_dir=cohort/waveforms",
+                 "--set", "build.min_segments_per_patient=1")  # fmt: skip
+    assert result.returncode == 0
+    assert "✔ forecast    2 patients, at most " in result.stdout
+    assert not (tmp_path / "out").exists()
+
+
 def test_checkpoints_of_an_empty_folder(cli, tmp_path):
     assert json.loads(cli("checkpoints", "list", "-o", tmp_path, "--json").stdout) == []
     assert cli("checkpoints", "verify", "-o", tmp_path).returncode == 3
