@@ -52,8 +52,6 @@ def train(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, 
         stop.raise_if_requested(f"epoch {epoch}")
         reporter.metric(epoch * 10, epoch, {"train_loss": 3.0 - epoch, "val_loss": 3.5 - epoch, "learning_rate": 1e-3})
         reporter.checkpoint("latest_checkpoint.pth", epoch, epoch * 10, 3.5 - epoch, "00")
-        if stop.checkpoint_requested():
-            reporter.warning("extra-checkpoint", "asked for", "none")
     write_atomically(workspace.latest_checkpoint, f"{config.training.seed} {resume}")
     write_atomically(workspace.best_checkpoint, f"{config.training.seed}")
     return {"epochs": 3, "best_epoch": 2, "train_loss": 1.0, "val_loss": float("nan")}
@@ -74,6 +72,15 @@ def with_children(config: Config, workspace: Workspace, reporter: Reporter, stop
     reporter.emit("children", pid=own_session.pid)
     while True:
         time.sleep(0.1)
+
+
+def with_checkpoints(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop) -> dict:
+    """A training that saves when asked, and ends then."""
+    reporter.progress(0, 1, "steps")
+    while not stop.checkpoint_requested():
+        time.sleep(0.02)
+    reporter.checkpoint("latest_checkpoint.pth", 0, 1, None, "00")
+    return {"epochs": 1}
 
 
 def ignores_request(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop) -> dict:
@@ -132,5 +139,13 @@ PIPELINE = (
 )
 OTHERS = tuple(
     _stage(name, name)
-    for name in ("with_children", "ignores_request", "ignores_everything", "lingers", "fails", "chatty")
+    for name in (
+        "with_children",
+        "with_checkpoints",
+        "ignores_request",
+        "ignores_everything",
+        "lingers",
+        "fails",
+        "chatty",
+    )
 )
