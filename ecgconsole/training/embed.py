@@ -70,19 +70,22 @@ def model_of(saved: Saved) -> Model:
 
 
 @torch.no_grad()
+def embed_signals(model: Model, signal: NDArray[np.float32], arithmetic: Arithmetic) -> NDArray[np.float32]:
+    """One vector for each signal: (n, 2, T) in mV and NU to (n, 2, embedding_dim); meaningless where not present."""
+    n = len(signal)
+    padded = np.pad(signal, ((0, -n % _PIECE), (0, 0), (0, 0)))
+    pieces = []
+    for low in range(0, len(padded), _PIECE):
+        x = torch.from_numpy(padded[low : low + _PIECE]).to(arithmetic.device)
+        with arithmetic.autocast():
+            vectors = torch.stack([encoder(x[:, c]) for c, encoder in enumerate(model.encoders)], dim=1)
+        pieces.append(vectors.float().cpu())
+    return torch.cat(pieces)[:n].numpy()
+
+
 def embed(
     model: Model, signal: NDArray[np.float32], present: NDArray[np.bool_], arithmetic: Arithmetic
 ) -> NDArray[np.float32]:
-    """One vector a segment, from whichever signals are present: (n, 2, T) physical to (n, embedding_dim)."""
-    n = len(signal)
-    padding = -n % _PIECE
-    signal = np.pad(signal, ((0, padding), (0, 0), (0, 0)))
-    present = np.pad(present, ((0, padding), (0, 0)))
-    pieces = []
-    for low in range(0, n + padding, _PIECE):
-        at = slice(low, low + _PIECE)
-        x = torch.from_numpy(signal[at]).to(arithmetic.device)
-        with arithmetic.autocast():
-            per_signal = torch.stack([e(x[:, c]) for c, e in enumerate(model.encoders)], dim=1).float()
-        pieces.append(segment_embedding(per_signal, torch.from_numpy(present[at]).to(arithmetic.device)).cpu())
-    return torch.cat(pieces)[:n].numpy()
+    """One vector a segment, the mean of those of the signals present: (n, 2, T) to (n, embedding_dim)."""
+    vectors = torch.from_numpy(embed_signals(model, signal, arithmetic))
+    return segment_embedding(vectors, torch.from_numpy(present)).numpy()
