@@ -24,21 +24,20 @@ from ecgconsole.dataset.discovery import (
     Cohort,
     FolderScan,
     HeaderFolder,
-    Patient,
     Rejection,
     discover,
     scan_folder,
-    select,
     waveform_dir,
 )
 from ecgconsole.dataset.merge import MergePlan, merge, write_rejected
+from ecgconsole.dataset.people import Patient, select
 from ecgconsole.dataset.plan import ShardPlan, configuration_hash, forecast_bytes, forecast_windows, plan_shards
 from ecgconsole.dataset.schedule import build_shards
 from ecgconsole.dataset.segments import Rows, rejection_row
 from ecgconsole.dataset.shards import Manifest, check_configuration, check_space, is_intact, quarantine, read_manifest
 from ecgconsole.dataset.split import assign, read_split_file, strata
 from ecgconsole.dataset.storage import FORMAT_VERSION, SIGNALS, import_zstd
-from ecgconsole.dataset.workers import Workers, default_workers
+from ecgconsole.dataset.workers import Workers, call, start_workers
 from ecgconsole.errors import InputError, MachineError
 from ecgconsole.signals.reasons import Reason, reason_named
 from ecgconsole.signals.windows import QUALITY_COLUMNS, RHYTHM_COLUMNS
@@ -64,7 +63,7 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
         import_zstd()
     split_file = read_split_file(Path(config.split.file)) if config.split.file else {}
     folder = _prepared(workspace, config, rebuild)
-    with Workers(config.build.num_workers or default_workers()) as workers:
+    with start_workers(config.build.executor, config.build.num_workers, config.build.scheduler_address) as workers:
         cohort = discover(config, _scanner(root, config, workers))
         selected = _enough_windows(cohort, config)
         patients = select(selected, config)
@@ -209,7 +208,7 @@ def _assemble(
         columns=_column_attributes(),
         compression=config.build.compression,
     )
-    sha256, n_bytes = workers.call(merge, plan, workspace.dataset)
+    sha256, n_bytes = call(workers, merge, plan, workspace.dataset)
     with replacing(workspace.metadata) as temporary:
         frame.to_parquet(temporary, index=False)
     tables.write_features(workspace.clinical_features, frame)

@@ -6,18 +6,24 @@ and what it holds is then joined into patients.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
-import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ecgconsole.config import Config
+from ecgconsole.dataset.people import (
+    Patient,
+    Recording,
+    base_name,
+    patients_of,
+    read_patient_map,
+    with_mapped_patients,
+    with_unique_patients,
+)
 from ecgconsole.errors import InputError
 from ecgconsole.signals.headers import (
     RecordError,
@@ -51,40 +57,6 @@ class Rejection:
     record: str
     where: str
     detail: str
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A waveform record as its headers tell it. ``inputs`` stands for path, size and time of its files."""
-
-    record: str
-    patient_id: str
-    subject_id: int | None
-    start: datetime | None
-    seconds: float
-    candidate_windows: int
-    channel_seconds: tuple[tuple[str, float], ...]
-    inputs: str
-
-    @property
-    def end(self) -> datetime | None:
-        return None if self.start is None else self.start + timedelta(seconds=self.seconds)
-
-
-@dataclass(frozen=True)
-class Patient:
-    """One person and the records with candidate windows, sorted by path."""
-
-    patient_id: str
-    recordings: tuple[Recording, ...]
-
-    @property
-    def candidate_windows(self) -> int:
-        return sum(r.candidate_windows for r in self.recordings)
-
-    @property
-    def hours(self) -> float:
-        return sum(r.seconds for r in self.recordings) / 3600
 
 
 @dataclass(frozen=True)
@@ -199,7 +171,7 @@ def choose_layout(layout: str, folders: list[HeaderFolder]) -> tuple[str, list[H
     """The layout, and the folders that belong to it. ``auto``: one of MIMIC's where most folders have its shape."""
     of_layout = {
         "mimic3-matched": [f for f in folders if _is_matched(f)],
-        "mimic3": [f for f in folders if MIMIC3_FOLDER.match(_base(f.path))],
+        "mimic3": [f for f in folders if MIMIC3_FOLDER.match(base_name(f.path))],
         "wfdb": folders,
     }
     if layout == "auto":
@@ -243,7 +215,7 @@ def scan_folder(root: Path, folder: HeaderFolder, layout: str, config: Config) -
     if not segment_names and not unusable:
         read(n for n in names if SEGMENT_NAME.match(n))
     records = {n: h for n, h in headers.items() if n not in segment_names}
-    unusable = [u for u in unusable if _base(u.record) not in segment_names]
+    unusable = [u for u in unusable if base_name(u.record) not in segment_names]
     known = {*config.data.ecg_channels, *config.data.ppg_channels}
     other: Counter[str] = Counter()
     recordings = []
@@ -254,7 +226,7 @@ def scan_folder(root: Path, folder: HeaderFolder, layout: str, config: Config) -
             Recording(
                 record=header.path,
                 patient_id=_patient_id(folder, name, layout, multi_segment=is_multi_segment(header)),
-                subject_id=int(_base(folder.path)[1:]) if layout == "mimic3-matched" else None,
+                subject_id=int(base_name(folder.path)[1:]) if layout == "mimic3-matched" else None,
                 start=header.start_datetime,
                 seconds=header.length_samples / header.sampling_rate_hz,
                 candidate_windows=len(candidate_windows(header, config)),
@@ -266,7 +238,7 @@ def scan_folder(root: Path, folder: HeaderFolder, layout: str, config: Config) -
 
 
 def is_multi_segment(header: RecordHeader) -> bool:
-    return len(header.segments) != 1 or header.segments[0].name != _base(header.path)
+    return len(header.segments) != 1 or header.segments[0].name != base_name(header.path)
 
 
 def channel_seconds(header: RecordHeader) -> dict[str, float]:
@@ -297,93 +269,19 @@ def inputs_digest(root: Path, header: RecordHeader) -> str:
     return digest.hexdigest()
 
 
-def with_unique_patients(recordings: list[Recording], layout: str) -> list[Recording]:
-    """In layout ``wfdb``, patients named alike in different folders are told apart by their path."""
-    if layout != "wfdb":
-        return recordings
-    # A folder is one place for all multi-segment records in it; a single record is its own place.
-    place = {r.record: r.record.rpartition("/")[0] if _base(r.record) != r.patient_id else r.record for r in recordings}
-    places: dict[str, set[str]] = {}
-    for r in recordings:
-        places.setdefault(r.patient_id, set()).add(place[r.record])
-    return [replace(r, patient_id=place[r.record]) if len(places[r.patient_id]) > 1 else r for r in recordings]
-
-
-def read_patient_map(path: Path) -> dict[str, str]:
-    """``record -> patient`` from a CSV with these two columns. Raises ``InputError`` naming the line."""
-    return read_assignments(path, "record", "patient")
-
-
-def read_assignments(path: Path, key: str, value: str) -> dict[str, str]:
-    """Two columns of a small CSV as a dict; a key given twice with two values is an error."""
-    found: dict[str, str] = {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            columns = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
-            if key not in columns or value not in columns:
-                raise InputError(f"{path}: needs columns {key},{value}; it has {sanitise(','.join(columns), 200)}")
-            for row in rows:
-                k, v = ((row[columns[c]] or "").strip() for c in (key, value))
-                if not k or not v:
-                    raise InputError(f"{path}:{rows.line_num}: {key} or {value} is empty")
-                if found.setdefault(k, v) != v:
-                    raise InputError(f"{path}:{rows.line_num}: {sanitise(k, 100)} is given twice, with two values")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from error
-    return found
-
-
-def with_mapped_patients(recordings: list[Recording], names: dict[str, str]) -> tuple[list[Recording], set[str]]:
-    """Patients by the map (path first, then base name), and the entries of the map that were used."""
-    used: set[str] = set()
-    mapped = []
-    for recording in recordings:
-        keys = (recording.record, _base(recording.record))
-        key = next((k for stem in keys for k in (stem, f"{stem}.hea") if k in names), None)
-        if key is not None:
-            used.add(key)
-            recording = replace(recording, patient_id=names[key])
-        mapped.append(recording)
-    return mapped, used
-
-
-def patients_of(recordings: list[Recording]) -> tuple[Patient, ...]:
-    """Patients sorted by id, with the records that have candidate windows."""
-    by_patient: dict[str, list[Recording]] = {}
-    for recording in recordings:
-        if recording.candidate_windows:
-            by_patient.setdefault(recording.patient_id, []).append(recording)
-    return tuple(
-        Patient(patient_id, tuple(sorted(rs, key=lambda r: r.record))) for patient_id, rs in sorted(by_patient.items())
-    )
-
-
-def select(patients: Sequence[Patient], config: Config) -> list[Patient]:
-    """The first ``build.max_patients`` by ``build.selection``, in that order."""
-    ordered = sorted(patients, key=lambda p: p.patient_id)
-    if config.build.selection == "volume":
-        ordered.sort(key=lambda p: -p.candidate_windows)
-    elif config.build.selection == "random":
-        random.Random(config.build.selection_seed).shuffle(ordered)
-    return ordered[: config.build.max_patients]
-
-
 def _patient_id(folder: HeaderFolder, name: str, layout: str, multi_segment: bool) -> str:
     if layout == "wfdb" and (not multi_segment or not folder.path):
         return name
-    return _base(folder.path)
+    return base_name(folder.path)
 
 
 def _is_matched(folder: HeaderFolder) -> bool:
-    base = _base(folder.path)
+    base = base_name(folder.path)
     return bool(MATCHED_FOLDER.match(base)) and any(n.startswith(f"{base}-") for n in folder.names)
 
 
 def _file_names(header: RecordHeader) -> set[str]:
-    names = {f"{_base(header.path)}.hea"}
+    names = {f"{base_name(header.path)}.hea"}
     for segment in header.segments:
         names |= {f"{segment.name}.hea", *_signal_files(segment)}
     return names
@@ -441,7 +339,3 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
 
 def _identity(stat: os.stat_result) -> tuple[int, int]:
     return stat.st_dev, stat.st_ino
-
-
-def _base(path: str) -> str:
-    return path.rpartition("/")[2]

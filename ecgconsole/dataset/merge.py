@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from ecgconsole.clinical import rhythm_at
 from ecgconsole.dataset.segments import Rows, as_bytes
 from ecgconsole.dataset.shards import check_space, write_column, writing_error
 from ecgconsole.dataset.storage import (
+    THREADS,
     RowsReader,
     RowsWriter,
+    add_to_hash,
     content_sha256,
     created,
     dataset_paths,
@@ -113,8 +116,9 @@ def _write(plan: MergePlan, file: h5py.File) -> str:
         file.attrs[name] = value
     _write_columns(plan, file)
     _write_patients(plan, file)
-    digest = _hash_columns(file)
-    _write_signal(plan, file, digest)
+    with ThreadPoolExecutor(THREADS) as pool:
+        digest = _hash_columns(file, pool)
+        _write_signal(plan, file, digest, pool)
     for path, column in plan.columns.items():
         if path in file:
             file[path].attrs.update(column)
@@ -159,32 +163,31 @@ def _write_patients(plan: MergePlan, file: h5py.File) -> None:
     write_column(file, "patient/row_start", stop - plan.patients["segments"], plan.compression)
 
 
-def _hash_columns(file: h5py.File) -> Any:
+def _hash_columns(file: h5py.File, pool: ThreadPoolExecutor) -> Any:
     """The running digest over all datasets there are; ``/signal`` comes last in path order."""
     digest = hashlib.sha256()
     for path in dataset_paths(file):
         if path > "/signal":
             raise ValueError(f"{path} sorts after /signal, whose hash must come last")
-        digest.update(hash_header(path, file[path].dtype, file[path].shape))
-        for rows in RowsReader(file[path]).chunks():
-            digest.update(np.ascontiguousarray(rows).data)
+        add_to_hash(digest, path, file[path], pool)
     return digest
 
 
-def _write_signal(plan: MergePlan, file: h5py.File, digest: Any) -> None:
-    """Chunks are copied as stored where they fall on chunk borders, else cut anew, and deflated by two threads."""
+def _write_signal(plan: MergePlan, file: h5py.File, digest: Any, pool: ThreadPoolExecutor) -> None:
+    """Chunks are copied as stored where they fall on chunk borders, else cut anew."""
     tail = next(shard["signal"].shape[1:] for shard in _opened(plan.shards))
-    writer = RowsWriter(file, "signal", np.dtype("<i2"), tail, plan.segments, plan.compression)
+    writer = RowsWriter(file, "signal", np.dtype("<i2"), tail, plan.segments, plan.compression, pool)
     digest.update(hash_header("/signal", np.dtype("<i2"), (plan.segments, *tail)))
     for shard in _opened(plan.shards):
         reader = RowsReader(shard["signal"])
-        for start in range(0, reader.n_rows, reader.chunk_rows):
-            rows = reader.chunk(start)
+        for start, rows in zip(reader.starts, reader.chunks(pool), strict=True):
             digest.update(np.ascontiguousarray(rows).data)
             whole = len(rows) == reader.chunk_rows == writer.chunk_rows
-            stored = reader.stored(start) if whole else None
-            if stored is None or not writer.append_stored(stored):
+            stored = reader.stored(start) if whole and writer.on_border else None
+            if stored is None:
                 writer.append(rows)
+            else:
+                writer.append_stored(stored)
     writer.close()
 
 

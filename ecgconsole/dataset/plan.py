@@ -10,7 +10,7 @@ from typing import Any
 
 from ecgconsole import __version__
 from ecgconsole.config import Config, flatten
-from ecgconsole.dataset.discovery import Patient
+from ecgconsole.dataset.people import Patient
 from ecgconsole.dataset.storage import FORMAT_VERSION
 
 # Whatever else is configured, a shard of the same patients from the same files has the same bytes.

@@ -62,6 +62,7 @@ def build_shards(
             warn("patient-skipped", message, "give the machine more memory, then build with --rebuild")
         alone.append(plan)
 
+    deaths_or_memory: tuple[type[BaseException], ...] = (*workers.deaths, MemoryError)
     failures: Counter[str] = Counter()
     while pending or alone or running:
         if stop.requested or stop.paused:
@@ -82,7 +83,7 @@ def build_shards(
             plan = running.pop(future)
             try:
                 committed(plan, future.result())
-            except (BrokenExecutor, MemoryError) as error:
+            except deaths_or_memory as error:
                 broken = broken or isinstance(error, BrokenExecutor)
                 died(plan)
             except (InputsChanged, OSError) as error:

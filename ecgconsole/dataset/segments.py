@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ecgconsole.config import Config
-from ecgconsole.dataset.discovery import Patient, Rejection
+from ecgconsole.dataset.discovery import Rejection
+from ecgconsole.dataset.people import Patient
 from ecgconsole.dataset.storage import SIGNALS
 from ecgconsole.signals.headers import Problem, RecordError, RecordHeader, read_record, record_problems
 from ecgconsole.signals.reasons import Reason
@@ -22,9 +23,10 @@ from ecgconsole.text import sanitise
 
 Rows = dict[str, np.ndarray]
 
-# Beyond the maximum, windows are taken in runs of neighbours, spread evenly: a minute in one piece serves
-# whoever needs context, and neighbours are filtered together, so they cost little more than one window.
-RUN_WINDOWS = 6
+# Beyond the maximum, windows are taken in runs of neighbours, spread evenly over at least so many places.
+# Neighbours serve whoever needs context, and cost less: a window alone is filtered with two minutes around it.
+LEAST_PLACES = 50
+RUN_SECONDS = 120.0
 TEXT_BYTES = 300
 
 
@@ -70,7 +72,8 @@ def patient_rows(root: Path, patient: Patient, config: Config, tally: Tally) -> 
     if limit is None or tally.candidate_windows <= limit:
         rows: Iterator[Rows] = (r for _, r in cut(candidates))
     else:
-        rows = _evenly_spread(candidates, limit, cut, tally, patient)
+        run_windows = min(max(1, limit // LEAST_PLACES), max(1, round(RUN_SECONDS / config.build.segment_seconds)))
+        rows = _evenly_spread(candidates, limit, run_windows, cut, tally, patient)
     yield from _with_minimum(rows, config.build.min_segments_per_patient, tally, patient)
 
 
@@ -146,6 +149,7 @@ def _headers(root: Path, patient: Patient, tally: Tally) -> list[RecordHeader]:
 def _evenly_spread(
     candidates: list[np.ndarray],
     limit: int,
+    run_windows: int,
     cut: Any,
     tally: Tally,
     patient: Patient,
@@ -157,13 +161,13 @@ def _evenly_spread(
     """
     record_of = np.repeat(np.arange(len(candidates)), [len(c) for c in candidates])
     window = np.concatenate(candidates)
-    borders = np.flatnonzero((np.diff(window // RUN_WINDOWS) != 0) | (np.diff(record_of) != 0)) + 1
+    borders = np.flatnonzero((np.diff(window // run_windows) != 0) | (np.diff(record_of) != 0)) + 1
     left = np.split(np.arange(len(window)), borders)
     kept: list[tuple[int, Rows]] = []
     n_kept = n_tried = n_surplus = 0
     while left and n_kept < limit:
         acceptance = max(n_kept / n_tried, 0.05) if n_tried else 1.0
-        runs = evenly(len(left), math.ceil((limit - n_kept) / acceptance / RUN_WINDOWS))
+        runs = evenly(len(left), math.ceil((limit - n_kept) / acceptance / run_windows))
         chosen = np.concatenate([left[i] for i in runs])
         taken = set(runs.tolist())
         left = [run for i, run in enumerate(left) if i not in taken]

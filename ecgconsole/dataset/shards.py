@@ -14,7 +14,7 @@ import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -22,7 +22,7 @@ import numpy as np
 from ecgconsole.config import Config
 from ecgconsole.dataset.discovery import Rejection, inputs_digest
 from ecgconsole.dataset.plan import ShardPlan, forecast_bytes, forecast_windows, shard_settings
-from ecgconsole.dataset.segments import Rows, Tally, patient_rows, rejection_row
+from ecgconsole.dataset.segments import Rows, Tally, as_bytes, patient_rows, rejection_row
 from ecgconsole.dataset.storage import RowsWriter, created
 from ecgconsole.errors import ConfigurationError, MachineError
 from ecgconsole.signals.headers import RecordError, read_record
@@ -68,9 +68,9 @@ def build_shard(plan: ShardPlan, root: Path, config: Config, folder: Path, skip:
     path = folder / plan.file_name
     try:
         with replacing(path) as temporary:
-            with created(temporary) as file:
+            with created(temporary) as file, marker.open("w+b", buffering=0) as in_hand:
                 shard = ShardFile(file, config)
-                patients = [_add_patient(shard, root, patient, config, skip, marker) for patient in plan.patients]
+                patients = [_add_patient(shard, root, patient, config, skip, in_hand) for patient in plan.patients]
                 rejected, problems = shard.finish()
             _check_inputs(plan, root)
             n_bytes, sha256 = temporary.stat().st_size, file_sha256(temporary)
@@ -202,7 +202,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _add_patient(
-    shard: ShardFile, root: Path, patient: Any, config: Config, skip: frozenset[str], marker: Path
+    shard: ShardFile, root: Path, patient: Any, config: Config, skip: frozenset[str], in_hand: BinaryIO
 ) -> dict[str, Any]:
     if patient.patient_id in skip:
         reason = Reason.WORKER_DIED
@@ -211,7 +211,8 @@ def _add_patient(
         )
         shard.reject([rejection_row(reason.unit, Rejection(reason, patient.patient_id, "", "", detail))])
         return _patient_entry(patient.patient_id, Tally(candidate_windows=patient.candidate_windows))
-    marker.write_text(patient.patient_id, errors="replace")
+    in_hand.truncate(0)
+    os.pwrite(in_hand.fileno(), as_bytes(patient.patient_id), 0)
     tally = Tally()
     for rows in patient_rows(root, patient, config, tally):
         shard.append(rows)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ecgconsole.dataset.discovery import read_assignments
+from ecgconsole.dataset.people import read_assignments
 from ecgconsole.errors import InputError
 from ecgconsole.text import sanitise
 

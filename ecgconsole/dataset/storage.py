@@ -7,7 +7,9 @@ same without what only the merge can know (splits, admissions, patients).
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ import h5py
 import numpy as np
 
 from ecgconsole.dataset import codec
+from ecgconsole.dataset.threads import in_order
+from ecgconsole.dataset.workers import default_workers
 from ecgconsole.errors import ConfigurationError, InputError, MachineError
 from ecgconsole.text import sanitise, size
 
@@ -30,6 +34,8 @@ MAXIMUM_EXPANSION = 1032
 MAXIMUM_CHUNK_BYTES = 64 << 20
 MAXIMUM_OBJECTS = 2000
 ZSTD = 32015
+THREADS = min(4, default_workers())
+CHUNKS_AHEAD = 2 * THREADS
 
 _left_open: dict[int, h5py.File] = {}
 
@@ -37,7 +43,8 @@ _left_open: dict[int, h5py.File] = {}
 class RowsWriter:
     """Appends rows to one new dataset, chunk by chunk, with the filters applied here where they are gzip's.
 
-    ``n_rows`` is the final number of rows, or None where it is not known yet.
+    ``n_rows`` is the final number of rows, or None where it is not known yet. With a ``pool``, chunks are
+    deflated in its threads.
     """
 
     def __init__(
@@ -48,8 +55,11 @@ class RowsWriter:
         tail: tuple[int, ...],
         n_rows: int | None = None,
         compression: str = "gzip",
+        pool: ThreadPoolExecutor | None = None,
     ) -> None:
         self.dtype, self.tail = dtype, tail
+        self._pool = pool
+        self._deflating: deque[Future[bytes]] = deque()
         self.chunk_rows = rows_in_chunk(path, dtype, tail)
         if n_rows is not None:
             self.chunk_rows = min(self.chunk_rows, max(n_rows, 1))
@@ -83,43 +93,61 @@ class RowsWriter:
             rest = joined[whole:].copy()
             self._pending, self._n_pending = ([rest], len(rest)) if len(rest) else ([], 0)
 
-    def append_stored(self, stored: bytes) -> bool:
-        """Takes a whole chunk as another file of ours holds it; False where rows are not on a chunk border."""
-        if self._n_pending or not self._direct:
-            return False
-        self._reserve(self.chunk_rows)
-        self.dataset.id.write_direct_chunk((self._written, *[0] * len(self.tail)), stored)
-        self._written += self.chunk_rows
-        return True
+    @property
+    def on_border(self) -> bool:
+        """Whether the next row begins a chunk, which may then be copied by ``append_stored``."""
+        return self._direct and not self._n_pending
+
+    def append_stored(self, stored: bytes) -> None:
+        """Takes a whole chunk of the same shape as another file holds it. Only ``on_border``."""
+        self._drain(0)
+        self._put(stored, self.chunk_rows)
 
     def close(self) -> int:
         """Writes the last, partial chunk; returns the number of rows."""
         if self._n_pending:
             self._write(np.concatenate(self._pending))
             self._pending, self._n_pending = [], 0
+        self._drain(0)
         if self._n_rows is None:
             self.dataset.resize(self._written, axis=0)
         elif self._written != self._n_rows:
             raise ValueError(f"{self.dataset.name} got {self._written} rows, not {self._n_rows}")
         return self._written
 
+    def _write(self, rows: np.ndarray) -> None:
+        """One chunk; only the last has fewer rows than a chunk."""
+        n = len(rows)
+        if not self._direct:
+            self._reserve(n)
+            self.dataset[self._written : self._written + n] = rows.astype(self.dataset.dtype)
+            self._written += n
+            return
+        if n < self.chunk_rows:
+            self._drain(0)
+            padded = np.zeros((self.chunk_rows, *self.tail), self.dtype)
+            padded[:n] = rows
+            self._put(codec.encode(padded), n)
+        elif self._pool is None:
+            self._put(codec.encode(rows), n)
+        else:
+            self._deflating.append(self._pool.submit(codec.encode, rows))
+            self._drain(CHUNKS_AHEAD)
+
+    def _drain(self, leave: int) -> None:
+        """Writes chunks that are deflated, oldest first, until ``leave`` are under way."""
+        while len(self._deflating) > leave:
+            self._put(self._deflating.popleft().result(), self.chunk_rows)
+
+    def _put(self, stored: bytes, n: int) -> None:
+        self._reserve(n)
+        self.dataset.id.write_direct_chunk((self._written, *[0] * len(self.tail)), stored)
+        self._written += n
+
     def _reserve(self, n: int) -> None:
         if self._n_rows is None and self._written + n > self.dataset.shape[0]:
             # Grown by doubling: a resize for every chunk would rewrite the chunk index each time.
             self.dataset.resize(max(self._written + n, 2 * self.dataset.shape[0]), axis=0)
-
-    def _write(self, rows: np.ndarray) -> None:
-        n = len(rows)
-        self._reserve(n)
-        if not self._direct:
-            self.dataset[self._written : self._written + n] = rows.astype(self.dataset.dtype)
-        else:
-            if n < self.chunk_rows:
-                padded = np.zeros((self.chunk_rows, *self.tail), self.dtype)
-                padded[:n] = rows
-                rows = padded
-            self.dataset.id.write_direct_chunk((self._written, *[0] * len(self.tail)), codec.encode(rows))
-        self._written += n
 
 
 class RowsReader:
@@ -154,9 +182,14 @@ class RowsReader:
                 f" ({sanitise(error, 200)}); build the dataset again, or restore the file from a copy"
             ) from error
 
-    def chunks(self) -> Iterator[np.ndarray]:
-        for start in range(0, self.n_rows, self.chunk_rows):
-            yield self.chunk(start)
+    @property
+    def starts(self) -> range:
+        """The first row of each chunk."""
+        return range(0, self.n_rows, self.chunk_rows)
+
+    def chunks(self, pool: ThreadPoolExecutor) -> Iterator[np.ndarray]:
+        """All rows, chunk after chunk, inflated in the threads of ``pool``."""
+        return in_order(pool, self.chunk, self.starts, CHUNKS_AHEAD)
 
     def slice(self, start: int, stop: int) -> np.ndarray:
         """Rows ``start`` to ``stop``, (stop - start, *tail)."""
@@ -297,12 +330,17 @@ def hash_header(path: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> byte
 def content_sha256(file: h5py.File) -> str:
     """SHA-256 over path, dtype, shape and uncompressed little-endian bytes of every dataset in sorted path order."""
     digest = hashlib.sha256()
-    for path in dataset_paths(file):
-        dataset = file[path]
-        digest.update(hash_header(path, dataset.dtype, dataset.shape))
-        for rows in RowsReader(dataset).chunks():
-            digest.update(np.ascontiguousarray(rows).data)
+    with ThreadPoolExecutor(THREADS) as pool:
+        for path in dataset_paths(file):
+            add_to_hash(digest, path, file[path], pool)
     return digest.hexdigest()
+
+
+def add_to_hash(digest: Any, path: str, dataset: h5py.Dataset, pool: ThreadPoolExecutor) -> None:
+    """A dataset's part of ``content_sha256``."""
+    digest.update(hash_header(path, dataset.dtype, dataset.shape))
+    for rows in RowsReader(dataset).chunks(pool):
+        digest.update(np.ascontiguousarray(rows).data)
 
 
 def import_zstd() -> Any:

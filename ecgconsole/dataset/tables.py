@@ -15,7 +15,7 @@ import pandas as pd
 from ecgconsole.clinical import charted_rhythm, link_records, patient_table
 from ecgconsole.clinical.codes import ENDPOINTS
 from ecgconsole.config import Config
-from ecgconsole.dataset.discovery import Patient
+from ecgconsole.dataset.people import Patient
 from ecgconsole.dataset.segments import Rows, as_bytes
 from ecgconsole.text import sanitise
 from ecgconsole.workspace import write_atomically

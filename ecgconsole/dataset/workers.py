@@ -13,8 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ecgconsole.errors import EcgConsoleError
 
@@ -25,19 +24,60 @@ SINGLE_THREAD = dict.fromkeys(
 PR_SET_PDEATHSIG = 1
 
 
-class Workers:
-    """Worker processes on this machine, reused until one dies; none outlives this object or its process."""
+class Workers(Protocol):
+    """Processes that do the work, here or on a cluster. Leaving the context ends them.
+
+    ``n`` of them, at the start. ``deaths`` are the errors by which a future tells that its process died.
+    """
+
+    n: int
+    deaths: tuple[type[BaseException], ...]
+
+    def __enter__(self) -> Workers: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
+        """As ``Executor.submit``."""
+
+    def replace(self) -> None:
+        """After a death: sees to it that there are living processes again. Futures under way may be lost."""
+
+
+def start_workers(executor: str, n: int | None, scheduler_address: str | None) -> Workers:
+    """Workers by ``build.executor``, ``build.num_workers`` and ``build.scheduler_address``."""
+    if executor == "dask":
+        from ecgconsole.dataset.cluster import DaskWorkers
+
+        return DaskWorkers(n or default_workers(), scheduler_address)
+    return LocalWorkers(n or default_workers())
+
+
+def call(workers: Workers, function: Callable[..., T], *arguments: Any) -> T:
+    """One call in a worker; tried a second time if its process dies."""
+    for _ in range(2):
+        try:
+            return workers.submit(function, *arguments).result()
+        except workers.deaths:
+            workers.replace()
+    raise EcgConsoleError(
+        f"a worker process died twice in {function.__name__}: killed by the system for its memory, most likely"
+    )
+
+
+class LocalWorkers:
+    """Processes on this machine, reused until one dies; none outlives this object or its process."""
+
+    deaths: tuple[type[BaseException], ...] = (BrokenExecutor,)
 
     def __init__(self, n: int) -> None:
         self.n = n
         self._pool = self._new_pool()
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> LocalWorkers:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._end()
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
@@ -49,22 +89,9 @@ class Workers:
             return self._pool.submit(function, *arguments)
 
     def replace(self) -> None:
-        """Ends all workers, whatever they do, and starts new ones."""
+        """Ends all processes, whatever they do, and starts new ones."""
         self._end()
         self._pool = self._new_pool()
-
-    def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """One call in a worker; tried a second time in a new one if the first dies."""
-        try:
-            return self.submit(function, *arguments).result()
-        except BrokenExecutor:
-            self.replace()
-        try:
-            return self.submit(function, *arguments).result()
-        except BrokenExecutor as error:
-            raise EcgConsoleError(
-                f"a worker process died twice in {function.__name__}: killed by the system for its memory, most likely"
-            ) from error
 
     def _new_pool(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")

@@ -13,7 +13,7 @@ import pytest
 
 from ecgconsole.config import Config, resolve
 from ecgconsole.dataset.build import run
-from ecgconsole.dataset.workers import Workers
+from ecgconsole.dataset.workers import LocalWorkers
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.synth import synthesise
 from ecgconsole.workspace import Workspace
@@ -48,16 +48,16 @@ def config_of() -> Callable[..., Config]:
 
 
 @pytest.fixture(scope="session")
-def worker() -> Iterator[Workers]:
+def worker() -> Iterator[LocalWorkers]:
     """One worker process for all tests that do not ask for their own: starting one takes seconds."""
-    with Workers(1) as workers:
+    with LocalWorkers(1) as workers:
         yield workers
 
 
 @pytest.fixture
-def kept_worker(worker: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+def kept_worker(worker: LocalWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Builds of this test use the session's worker, for tests in which no worker is harmed."""
-    monkeypatch.setattr("ecgconsole.dataset.build.Workers", lambda n: nullcontext(worker))
+    monkeypatch.setattr("ecgconsole.dataset.build.start_workers", lambda *_: nullcontext(worker))
 
 
 @pytest.fixture

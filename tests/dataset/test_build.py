@@ -256,6 +256,7 @@ def test_a_stop_lets_running_shards_finish_and_the_next_build_goes_on(
         assert (tmp_path / name).read_bytes() == (reference[0] / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("kept_worker")
 def test_a_pause_holds_between_shards(config: Config, build: Build, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(schedule, "build_shard", lethal.slow_build)
@@ -280,6 +281,7 @@ def test_a_pause_holds_between_shards(config: Config, build: Build, tmp_path: Pa
     assert (tmp_path / "begun.3").exists()
 
 
+@pytest.mark.slow
 def test_a_worker_killed_once_costs_nothing(
     config: Config, build: Build, reference: tuple[Path, dict[str, Any], list[dict]], tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -308,6 +310,7 @@ def test_a_worker_killed_twice_on_one_patient_costs_that_patient(
     )
 
 
+@pytest.mark.slow
 def test_a_merge_killed_once_is_done_again(
     config: Config, build: Build, reference: tuple[Path, dict[str, Any], list[dict]], tmp_path: Path, monkeypatch: Any
 ) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ecgconsole.config import Config
-from ecgconsole.dataset.discovery import Cohort, discover, header_folders, read_patient_map, select
+from ecgconsole.dataset.discovery import Cohort, discover, header_folders
+from ecgconsole.dataset.people import read_patient_map, select
 from ecgconsole.errors import InputError
 from ecgconsole.signals.reasons import Reason
 

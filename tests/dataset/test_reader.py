@@ -30,7 +30,7 @@ def path(cohort: Path, tmp_path_factory: pytest.TempPathFactory, worker: Any) ->
     output = tmp_path_factory.mktemp("dataset")
     overrides = [f"data.waveform_dir={cohort / 'waveforms'}", "data.require=either"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "Workers", lambda n: nullcontext(worker))
+        patch.setattr(build, "start_workers", lambda *_: nullcontext(worker))
         config = resolve(overrides=overrides, environment={}).config
         build.run(config, Workspace(output), Reporter("build", lambda event: None), Stop())
     return output / "full_dataset.h5"

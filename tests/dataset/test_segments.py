@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgconsole.config import Config
-from ecgconsole.dataset.discovery import Patient, discover
+from ecgconsole.dataset.discovery import discover
+from ecgconsole.dataset.people import Patient
 from ecgconsole.dataset.segments import Rows, Tally, chart_times, evenly, patient_rows, quantise
 from ecgconsole.signals.headers import read_record
 from ecgconsole.signals.reasons import Reason

@@ -18,7 +18,8 @@ from crash import survivors_of_kills
 
 from ecgconsole.config import Config
 from ecgconsole.dataset import shards
-from ecgconsole.dataset.discovery import discover, select
+from ecgconsole.dataset.discovery import discover
+from ecgconsole.dataset.people import select
 from ecgconsole.dataset.plan import ShardPlan, plan_shards
 from ecgconsole.dataset.shards import (
     InputsChanged,
