@@ -503,8 +503,8 @@ def test_records_of_real_cohorts_never_raise(real_data: Path, config: MAKE) -> N
 
 def test_memory_does_not_grow_with_the_length_of_a_record(tmp_path: Path, config: MAKE) -> None:
     peaks = []
-    # Both beyond the block in which checksums are verified.
-    for hours in (3, 6):
+    # Both well beyond the blocks in which checksums are verified.
+    for hours in (6, 9):
         ecg, ppg = ecg_and_ppg(360)
         repeats = hours * 10
         write_segment(tmp_path, "s", {"II": np.tile(ecg, repeats), "PLETH": np.tile(ppg, repeats)})
