@@ -94,6 +94,7 @@ class RecordPlan:
 @dataclass
 class Person:
     """``kind``: see ``RHYTHM_KINDS``. ``in_tables``: whether the clinical tables know this person.
+    ``has_pulse``: whether a pulse oximeter is recorded.
 
     ``planted``: which of ``OUTCOMES`` this person has.
     """
@@ -108,6 +109,7 @@ class Person:
     records: list[RecordPlan]
     unit: str = "micu"
     in_tables: bool = True
+    has_pulse: bool = True
     planted: dict[str, bool] = field(default_factory=dict)
 
     @property
@@ -182,6 +184,7 @@ def _draw_person(
         records=records,
         unit=admissions[index].unit.lower(),
         in_tables=bool(rng.random() >= 0.02),
+        has_pulse=bool(rng.random() >= 0.04),
         planted=planted,
     )
 

@@ -65,7 +65,7 @@ def write_person(person: Person, waveforms: Path, truth: Path, seed: int) -> lis
     rng = np.random.default_rng([seed, 2, person.subject_id])
     traits = rhythm.draw_traits(person.kind, person.age_years, rng)
     morphology = draw_morphology(person.age_years, rng)
-    equipment = _draw_equipment(rng)
+    equipment = _draw_equipment(person, rng)
     truths, listed = [], []
     for number, plan in enumerate(person.records):
         record = f"{name}-{plan.start:%Y-%m-%d-%H-%M}"
@@ -79,10 +79,10 @@ def write_person(person: Person, waveforms: Path, truth: Path, seed: int) -> lis
     return truths
 
 
-def _draw_equipment(rng: np.random.Generator) -> Equipment:
+def _draw_equipment(person: Person, rng: np.random.Generator) -> Equipment:
     return Equipment(
         second_lead=str(rng.choice(LEADS[1:], p=[0.45, 0.2, 0.1, 0.15, 0.1])),
-        has_pulse=bool(rng.random() >= 0.04),
+        has_pulse=person.has_pulse,
         has_lead_ii=bool(rng.random() >= 0.06),
         has_pressure=bool(rng.random() < 0.35),
         mains_mv=float(rng.choice([0.0, 0.005, 0.02], p=[0.5, 0.35, 0.15])),
@@ -216,8 +216,9 @@ def _render_segment(
         if name in LEADS:
             samples = waveforms.render_ecg(local, local_rr_s, morphology, name, times_s, fs, breathing, rng)
             samples += np.float32(rng.uniform(0.02, 0.1)) * breathing
-            share = 1.4 if equipment.saturates else float(rng.uniform(0.55, 0.8))
-            gain, baseline = wfdb_files.calibration(samples, share)
+            # A converter set too high loses the tips of the QRS: one or two samples in a hundred.
+            share, beyond = (1.0, 0.5) if equipment.saturates else (float(rng.uniform(0.55, 0.8)), 0.2)
+            gain, baseline = wfdb_files.calibration(samples, share, beyond)
             spoilt += [(name, a) for a in spoil_ecg(samples, fs, equipment.mains_mv, equipment.noise_mv, rng)]
             channels.append(Channel(name, "mV", samples, gain, baseline, equipment.saturates))
         elif name in ("PLETH", "ABP"):

@@ -104,9 +104,10 @@ def write_numerics(
     _write_lines(folder / f"{name}.hea", lines)
 
 
-def calibration(samples: Signal, share_of_range: float) -> tuple[float, int]:
-    """Gain and baseline that spread the bulk of ``samples`` over ``share_of_range`` of 8 bits."""
-    low, high = np.percentile(samples[:: max(1, len(samples) // 20000)], [0.2, 99.8])
+def calibration(samples: Signal, share_of_range: float, beyond_percent: float = 0.2) -> tuple[float, int]:
+    """Gain and baseline that spread ``samples``, but ``beyond_percent`` at each end, over that share of 8 bits."""
+    ends = [beyond_percent, 100 - beyond_percent]
+    low, high = np.percentile(samples[:: max(1, len(samples) // 20000)], ends)
     # As in the archive's headers: three significant digits at most, and a whole baseline.
     gain = float(f"{254 * share_of_range / max(float(high - low), 1e-3):.3g}")
     return gain, round(-gain * float(high + low) / 2)

@@ -221,6 +221,11 @@ def test_records_are_made_inside_the_true_stays_of_real_tables(real_data: Path, 
     assert not (tmp_path / "a" / "clinical").exists()
     records = _records(tmp_path / "a")
     assert len(records) > 110
+    # All of them have both signals, so that none of the hundred is lost on the way to a dataset.
+    for record in (tmp_path / "a" / "waveforms" / "RECORDS-waveforms").read_text().split():
+        path = tmp_path / "a" / "waveforms" / record
+        layout = wfdb.rdheader(str(path), rd_segments=False).seg_name[0]
+        assert "PLETH" in wfdb.rdheader(str(path.parent / layout)).sig_name
     got = link_records(demo, records, 0.0)
     assert (got["link_status"] == "inside").all()
     assert got["hadm_id"].tolist() == records["hadm_id"].tolist()
