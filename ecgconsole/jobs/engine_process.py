@@ -47,6 +47,10 @@ class EngineProcess:
                     pass_fds=(control_end, events_end),
                     start_new_session=True,
                 )
+        except OSError:
+            os.close(self._events)
+            os.close(self._control)
+            raise
         finally:
             os.close(control_end)
             os.close(events_end)

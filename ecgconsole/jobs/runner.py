@@ -12,8 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,33 +77,27 @@ def run_job(job: Job, on_start: Callable[[RunFolder], None]) -> Outcome:
     marker = secrets.token_hex(16)
     lock = FolderLock(job.workspace.lock, list(job.argv), marker)
     try:
-        try:
-            run = job.workspace.new_run()
-            lock.name_run(run.run_id)
-            sweep_partial(job.workspace.folder)
-            write_atomically(run.config, job.config.to_json())
-            write_atomically(job.workspace.config, job.config.to_json())
-            runner = _Runner(job, run, lock, marker)
-        except OSError as error:
-            raise MachineError(f"cannot write in {job.workspace.folder}: {error.strerror}") from error
-        with _handling_signals(runner.stop_signals):
-            on_start(run)
-            return runner.run()
+        run = job.workspace.new_run()
+        lock.name_run(run.run_id)
+        sweep_partial(job.workspace.folder)
+        write_atomically(run.config, job.config.to_json())
+        write_atomically(job.workspace.config, job.config.to_json())
+        runner = _Runner(job, run, lock, marker)
+        _note_signals(runner.stop_signals)
+        on_start(run)
+        return runner.run()
+    except OSError as error:
+        raise MachineError(f"{error.filename or job.workspace.folder}: {error.strerror}") from error
     finally:
         lock.release()
 
 
-@contextmanager
-def _handling_signals(received: list[int]) -> Iterator[None]:
-    """Stop signals are noted in the list, not acted upon here."""
-    handlers: dict[int, Any] = {s: lambda number, _: received.append(number) for s in _STOP_SIGNALS}
-    handlers |= dict.fromkeys(_IGNORED_SIGNALS, signal.SIG_IGN)
-    before = {s: signal.signal(s, handler) for s, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
+def _note_signals(received: list[int]) -> None:
+    """From now until this process ends, stop signals are noted in the list, and acted upon in its own time."""
+    for number in _STOP_SIGNALS:
+        signal.signal(number, lambda number, _: received.append(number))
+    for number in _IGNORED_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Runner:
@@ -190,6 +183,8 @@ class _Runner:
                 outcome = self._stage(stage)
             except Stopped as stopped:
                 return Outcome("stopped", ExitCode.STOPPED, str(stopped), self._stopped_by or "request")
+            except OSError as error:
+                return Outcome("failed", ExitCode.MACHINE, f"{error.filename}: {error.strerror}")
             if outcome.status != "done":
                 return outcome
         return Outcome("done", ExitCode.DONE)
@@ -322,7 +317,7 @@ class _Runner:
         now = time.monotonic()
         if now - self._polled > POLL_SECONDS:
             self._polled = now
-            for command in self._control.read_new():
+            for command in self._commands():
                 if command.get("action") in ACTIONS:
                     self._obey(command["action"], f"process {command.get('pid')} on {command.get('host')}", engine)
         if self._lock.lost.is_set():
@@ -332,6 +327,12 @@ class _Runner:
         age = now - self._state_written
         if age > STATE_SECONDS or (self._state_due and age > POLL_SECONDS):
             self._write_state()
+
+    def _commands(self) -> list[dict[str, Any]]:
+        try:
+            return self._control.read_new()
+        except OSError:
+            return []  # a disk that does not answer: the next poll asks again
 
     def _obey(self, action: str, by: str, engine: EngineProcess | None) -> None:
         stage = self._snapshot.stage.name if engine and self._snapshot.stage else None
