@@ -90,7 +90,7 @@ class BuildConfig(_Section):
     ecg_band_hz: Band = Field((0.5, 40.0), description="Hz, zero-phase band-pass of the ECG")
     ppg_band_hz: Band = Field((0.5, 8.0), description="Hz, zero-phase band-pass of the PPG")
     chunk_size: int = _how(500, "patients scheduled at a time", ge=1)
-    shard_patients: int = Field(16, ge=1, le=500, description="patients in one committed shard")
+    shard_patients: int = _how(16, "patients in one committed shard", ge=1, le=500)
     num_workers: int | None = _how(None, "worker processes; null: one a core", ge=1)
     compression: Literal["gzip", "zstd", "none"] = Field(
         "gzip", description="of the dataset file, always with shuffle and fletcher32"
@@ -169,6 +169,9 @@ class TrainingConfig(_Section):
     weight_views: float = Field(1.0, ge=0, description="weight of NT-Xent between two views of one signal")
     weight_cross: float = Field(1.0, ge=0, description="weight of NT-Xent between ECG and PPG of one window")
     weight_rhythm: float = Field(1.0, ge=0, description="weight of predicting the stored rhythm columns of a window")
+    weight_decorrelation: float = Field(
+        0.0, ge=0, description="weight of VICReg's variance and covariance terms, for small batches"
+    )
     positive_within_seconds: float = Field(
         20.0, ge=0, description="s, a view's positive is a window of its record at most this far away; 0: the same one"
     )

@@ -29,10 +29,11 @@ from ecgconsole.dataset.discovery import (
     scan_folder,
     waveform_dir,
 )
+from ecgconsole.dataset.finished import build_identity, finished_result
 from ecgconsole.dataset.merge import MergePlan, merge, write_rejected
 from ecgconsole.dataset.people import Patient, select
 from ecgconsole.dataset.plan import ShardPlan, configuration_hash, forecast_bytes, forecast_windows, plan_shards
-from ecgconsole.dataset.schedule import build_shards
+from ecgconsole.dataset.schedule import BACK_OFF_SECONDS, build_shards
 from ecgconsole.dataset.segments import Rows, rejection_row
 from ecgconsole.dataset.shards import Manifest, check_configuration, check_space, is_intact, quarantine, read_manifest
 from ecgconsole.dataset.split import assign, read_split_file, strata
@@ -64,14 +65,20 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
     split_file = read_split_file(Path(config.split.file)) if config.split.file else {}
     folder = _prepared(workspace, config, rebuild)
     with start_workers(config.build.executor, config.build.num_workers, config.build.scheduler_address) as workers:
-        cohort = discover(config, _scanner(root, config, workers))
+        cohort = _discovered(root, config, workers)
         selected = _enough_windows(cohort, config)
         patients = select(selected, config)
         _warn_of_cohort(cohort, selected, patients, config, reporter)
         plans = plan_shards(patients, config)
+        identity = build_identity(config, patients)
+        result = None if rebuild else finished_result(workspace, identity)
+        if result is not None:
+            total = sum(len(p.patients) for p in plans)
+            reporter.progress(total, total, "patients")
+            return result
         manifests = _build(plans, root, config, folder, workers, reporter, stop)
         stop.raise_if_requested(f"{len(plans)} of {len(plans)} shards")
-        result = _assemble(cohort, patients, plans, manifests, split_file, config, workspace, workers, reporter)
+        result = _assemble(cohort, patients, identity, manifests, split_file, config, workspace, workers, reporter)
     if not config.build.keep_shards:
         _remove(folder)
     return result
@@ -95,17 +102,32 @@ def _prepared(workspace: Workspace, config: Config, rebuild: bool) -> Path:
     return folder
 
 
-def _scanner(root: Path, config: Config, workers: Workers) -> Any:
-    """Scans folders here when they are few, else in the workers, several at a time."""
+def _discovered(root: Path, config: Config, workers: Workers) -> Cohort:
+    """Scans folders here when they are few, else in the workers. Tried again where the disk fails."""
 
     def scan_all(layout: str, folders: list[HeaderFolder]) -> Iterable[FolderScan]:
         if sum(len(f.names) for f in folders) < SCAN_IN_PROCESS_HEADERS:
             return scan_folders(root, folders, layout, config)
         batches = [folders[i : i + SCAN_FOLDERS_AT_ONCE] for i in range(0, len(folders), SCAN_FOLDERS_AT_ONCE)]
         futures = [workers.submit(scan_folders, root, batch, layout, config) for batch in batches]
-        return [scan for future in futures for scan in future.result()]
+        scans: list[FolderScan] = []
+        for batch, future in zip(batches, futures, strict=True):
+            try:
+                scans += future.result()
+            except workers.deaths:
+                scans += call(workers, scan_folders, root, batch, layout, config)
+        return scans
 
-    return scan_all
+    for seconds in (*BACK_OFF_SECONDS, None):
+        try:
+            return discover(config, scan_all)
+        except OSError as error:
+            if seconds is None:
+                raise InputError(
+                    f"{root}: the recordings cannot be read ({sanitise(error, 300)}); is the disk still mounted?"
+                ) from error
+            time.sleep(seconds)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def scan_folders(root: Path, folders: list[HeaderFolder], layout: str, config: Config) -> list[FolderScan]:
@@ -173,7 +195,7 @@ def _build(
 def _assemble(
     cohort: Cohort,
     patients: list[Patient],
-    plans: list[ShardPlan],
+    identity: str,
     manifests: list[Manifest],
     split_file: dict[str, str],
     config: Config,
@@ -204,7 +226,7 @@ def _assemble(
         hadm_id=clinical.hadm_id if clinical else {},
         subject_id={r.record: r.subject_id for p in kept for r in p.recordings if r.subject_id is not None},
         charted=clinical.charted if clinical else None,
-        attributes=_attributes(config, rejected, cohort, len(kept)),
+        attributes={**_attributes(config, rejected, cohort, len(kept)), "build_identity": identity},
         columns=_column_attributes(),
         compression=config.build.compression,
     )

@@ -65,7 +65,7 @@ def plan_shards(patients: Sequence[Patient], config: Config) -> list[ShardPlan]:
     return [
         ShardPlan(
             number=number,
-            identity=_identity(configuration, group),
+            identity=identity_of(configuration, group),
             configuration=configuration,
             patients=tuple(group),
             forecast_windows=sum(forecast_windows(p, config) for p in group),
@@ -101,7 +101,8 @@ def forecast_bytes(windows: int, config: Config) -> int:
     return int(windows * (signals * BYTES_PER_SIGNAL * samples / 1250 + BYTES_OF_COLUMNS))
 
 
-def _identity(configuration: str, patients: Sequence[Patient]) -> str:
+def identity_of(configuration: str, patients: Sequence[Patient]) -> str:
+    """SHA-256 over settings, and the patients in order with the files of their records."""
     digest = hashlib.sha256(configuration.encode())
     for patient in patients:
         digest.update(f"\n{patient.patient_id}".encode("utf-8", "surrogateescape"))

@@ -221,7 +221,7 @@ def _add_patient(
 
 
 def _patient_entry(patient_id: str, tally: Tally) -> dict[str, Any]:
-    """A patient in a manifest: counts, and the medians and upper deciles of the rhythm columns."""
+    """A patient in a manifest: counts, and means, medians, upper deciles of the rhythm columns."""
     windows: Counter[int] = Counter()
     for rows in tally.rejected:
         if rows["level"][0] == b"window":
@@ -232,7 +232,7 @@ def _patient_entry(patient_id: str, tally: Tally) -> dict[str, Any]:
             values = np.concatenate(parts)
             values = values[np.isfinite(values)].astype(np.float64)
             median, p90 = np.quantile(values, [0.5, 0.9]).tolist() if len(values) else (None, None)
-            rhythm[name] = {"median": median, "p90": p90, "segments": len(values)}
+            rhythm[name] = {"mean": float(values.mean()) if len(values) else None, "median": median, "p90": p90}
     return {
         "patient_id": patient_id,
         "segments": tally.segments,

@@ -68,7 +68,8 @@ def read_clinical(config: Config, patients: Sequence[Patient]) -> Clinical | Non
 def metadata_frame(
     patients: Sequence[Patient], entries: Sequence[dict[str, Any]], clinical: pd.DataFrame | None
 ) -> pd.DataFrame:
-    """A row a patient with segments, in dataset order: counts, hours, rhythm medians, then the clinical columns.
+    """A row a patient with segments, in dataset order: counts, hours, rhythm over segments (mean, median,
+    upper decile), then the clinical columns.
 
     ``entries`` are the manifests' dicts of the same patients.
     """
@@ -85,8 +86,7 @@ def metadata_frame(
             "first_record_start": min(starts) if starts else None,
         }
         for name, values in entry["rhythm"].items():
-            row[f"{name}_median"] = values["median"]
-            row[f"{name}_p90"] = values["p90"]
+            row |= {f"{name}_{statistic}": value for statistic, value in values.items()}
         rows.append(row)
     frame = pd.DataFrame(rows)
     frame["first_record_start"] = frame["first_record_start"].astype("datetime64[ms]")

@@ -193,7 +193,8 @@ def test_shards_of_one_patient_give_the_same_bytes(
 ) -> None:
     settings = {"data.clinical_dir": str(cohort / "clinical"), "build.shard_patients": 1}
     result, _ = build(config_of(cohort / "waveforms", **settings), tmp_path)
-    assert result["content_sha256"] == reference[1]["content_sha256"]
+    assert result == reference[1]
+    assert same_files(tmp_path, reference[0])
 
 
 @pytest.mark.usefixtures("kept_worker")
@@ -226,6 +227,24 @@ def test_without_tables_labels_are_null_and_signals_the_same(
     _, events = build(more, output)
     assert [e["number"] for e in of_kind(events, "chunk")] != [1, 2, 3]
     assert of_kind(events, "progress")[0]["done"] == 4
+
+
+@pytest.mark.usefixtures("kept_worker")
+def test_killed_after_the_shards_were_removed_nothing_is_built_again(
+    config: Config, build: Build, reference: tuple[Path, dict[str, Any], list[dict]], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    shutil.copytree(reference[0], output)
+    result, events = build(config, output)
+    assert result == reference[1]
+    assert not of_kind(events, "chunk")
+    # But not where a file is missing, or the dataset was damaged since.
+    with h5py.File(output / "full_dataset.h5", "r+") as file:
+        file["segment/hadm_id"][0] += 1
+    result, events = build(config, output)
+    assert len(of_kind(events, "chunk")) == 3
+    assert result == reference[1]
+    assert same_files(output, reference[0])
 
 
 @pytest.mark.usefixtures("kept_worker")
