@@ -7,9 +7,11 @@ and gives the same bytes.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from ecgconsole.errors import MachineError
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.workspace import replacing
 
+ROWS_IN_GROUP = 50_000
 REJECTED_SCHEMA = pa.schema(
     [
         ("level", pa.string()),
@@ -96,18 +99,21 @@ def write_rejected(shards: Sequence[Path], others: Rows | None, output: Path) ->
 
     Returns the number of rows by reason label.
     """
-    totals: dict[str, int] = {}
+    totals: Counter[str] = Counter()
     with replacing(output) as temporary, pq.ParquetWriter(temporary, REJECTED_SCHEMA, compression="zstd") as writer:
-        for rows in ([others] if others else []) + [_rejected_of(path) for path in shards]:
-            if not rows:
-                continue
-            table = _rejected_table(rows)
-            writer.write_table(table)
-            numbers, counts = np.unique(rows["reason"], return_counts=True)
-            for number, n in zip(numbers, counts, strict=True):
-                label = Reason(int(number)).label
-                totals[label] = totals.get(label, 0) + int(n)
-    return totals
+        pending = REJECTED_SCHEMA.empty_table()
+        for rows in chain([others], map(_rejected_of, shards)):
+            if rows:
+                table = _rejected_table(rows)
+                totals.update(table["label"].to_pylist())
+                pending = pa.concat_tables([pending, table])
+            # Groups of a fixed number of rows: the file does not show where a shard ended.
+            while len(pending) >= ROWS_IN_GROUP:
+                writer.write_table(pending.slice(0, ROWS_IN_GROUP).combine_chunks())
+                pending = pending.slice(ROWS_IN_GROUP)
+        if len(pending):
+            writer.write_table(pending.combine_chunks())
+    return dict(sorted(totals.items()))
 
 
 def _write(plan: MergePlan, file: h5py.File) -> str:
