@@ -114,8 +114,8 @@ def run(
 ) -> None:
     """All stages in order; what is done, and whose inputs have not changed, is skipped.
 
-    On a terminal the job is started on its own and the console opens on it. With --no-tui, or without a
-    terminal, it runs in the foreground: SIGINT, SIGTERM or SIGUSR1 once is a staged stop, twice is now.
+    On a terminal the job is started on its own and the console opens on it. With --no-tui or --output, or
+    without a terminal, it runs in the foreground: SIGINT, SIGTERM or SIGUSR1 once is a staged stop, twice is now.
     """
     request = Request(
         folder,
@@ -131,7 +131,7 @@ def run(
         output,
     )
     chosen = chosen_stages(stages, build_dataset, train_only)
-    if no_tui or not on_terminal():
+    if no_tui or output != "auto" or not on_terminal():
         finish(run_foreground(request, chosen))
     else:
         run_with_console(request, chosen)

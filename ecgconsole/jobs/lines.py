@@ -12,8 +12,15 @@ CHATTER_SECONDS = 10.0
 
 
 def line_of(event: dict[str, Any]) -> str:
-    """What the event says, in one sanitised line, without its time and stage."""
-    return sanitise(_TEXTS.get(str(event.get("kind")), _other)(event), 4000)
+    """What the event says, in one sanitised line, without its time and stage.
+
+    An event whose fields are not of their kind (another version's, or made by hand) is shown field by field.
+    """
+    try:
+        text = _TEXTS.get(str(event.get("kind")), _other)(event)
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        text = _other(event)
+    return sanitise(text, 4000)
 
 
 def level_of(event: dict[str, Any]) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from job_harness import events_of
 
-from ecgconsole.jobs.lines import Throttle, line_of, log_line
+from ecgconsole.jobs.lines import _TEXTS, Throttle, line_of, log_line
 from ecgconsole.jobs.log import ProductionLog
 
 EVIL = "\x1b]52;c;ZXZpbA==\x07 \x1b[31m[/bin/bash -c] [bold red]x[/] \u202e\r overwritten"
@@ -29,6 +32,19 @@ def test_every_kind_of_event_has_a_line():
     metric = event(0, "metric", epoch=1, step=18420, values={"train_loss": 1.5, "val_loss": None})
     assert line_of(metric) == "epoch 1, step 18420: train_loss 1.5, val_loss –"
     assert line_of(event(0, "something-new", a=1)) == "something-new stage=build a=1"
+
+
+@given(
+    kind=st.sampled_from([*_TEXTS, "other"]),
+    fields=st.dictionaries(
+        st.sampled_from(["done", "total", "unit", "rate", "values", "result", "rejected", "bytes", "seconds", "stages",
+                         "message", "val_loss", "status", "remaining_seconds"]),
+        st.none() | st.text(max_size=5) | st.integers() | st.floats() | st.lists(st.text(max_size=3), max_size=2)
+        | st.dictionaries(st.text(max_size=3), st.none() | st.text(max_size=3) | st.integers(), max_size=2),
+    ),
+)  # fmt: skip
+def test_whatever_an_event_holds_it_has_a_printable_line(kind, fields):
+    assert [c for c in line_of({"kind": kind, **fields}) if unicodedata.category(c)[0] == "C"] == []
 
 
 def test_between_units_there_is_one_line_in_ten_seconds():
