@@ -16,11 +16,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
-import torch
 
 from ecgconsole.config import Config, resolve
 from ecgconsole.dataset import Dataset
@@ -43,13 +44,22 @@ def one_fixed_batch(loader: Loader, epoch: int, first: int = 0) -> Iterator[Batc
 
 
 def segments_per_second(config: Config, dataset: Path, fixed: bool) -> float:
-    """Of a whole run of the training stage; validation and checkpoints are not in this figure."""
+    """Of a run of the training stage: the median of its epochs but the first, which warms up.
+
+    Validation and checkpoints are not in this figure.
+    """
+    speeds: list[float] = []
+
+    def collect(event: dict[str, Any]) -> None:
+        if event["kind"] == "metric" and "segments_per_second" in event["values"]:
+            speeds.append(event["values"]["segments_per_second"])
+
     Loader.batches = one_fixed_batch if fixed else READ_FROM_DISK
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(folder)
         workspace.dataset.symlink_to(dataset.resolve())
-        result = train.run(config, workspace, Reporter("train", lambda event: None), Stop())
-    return float(result["segments_per_second"] or 0)
+        train.run(config, workspace, Reporter("train", collect), Stop())
+    return statistics.median(speeds[1:] or speeds)
 
 
 def plain_file(dataset: Path, path: Path) -> None:
@@ -89,8 +99,7 @@ def main() -> None:
     settings = [f"training.max_minutes={args.seconds / 60}", "training.num_epochs=100000", "training.device=cpu"]
     config = resolve(args.config, settings, {}).config
     dataset = Workspace(args.out).dataset
-    threads = torch.get_num_threads()
-    print(f"torch {torch.__version__}, {threads} threads, batch {config.training.batch_size}, {config.model}")
+    print(f"torch {version('torch')}, batch {config.training.batch_size}, {config.model}")
     with_data, fixed, ours, plain = [], [], [], []
     for _ in range(args.pairs):
         with_data.append(segments_per_second(config, dataset, fixed=False))

@@ -62,6 +62,28 @@ def run(
         return {"segments": dataset.n_segments}
 
 
+class Encoder:
+    """A trained encoder in one's own code: ``Encoder.load("best_checkpoint.pth")(signal)``.
+
+    ``expectations`` says at which rate, filtered how, signals are to be.
+    """
+
+    def __init__(self, saved: Saved, device: str = "auto") -> None:
+        self.arithmetic = arithmetic_of(device, "auto")
+        self.expectations = saved.expectations
+        self.model = model_of(saved).to(self.arithmetic.device).eval()
+
+    @classmethod
+    def load(cls, path: Path | str, device: str = "auto") -> Encoder:
+        """Raises ``InputError`` if the checkpoint is damaged or has no sidecar."""
+        return cls(load(Path(path)), device)
+
+    def __call__(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, 2, T), ECG in mV and PPG in NU, to (n, embedding_dim). A signal that is all zero counts as absent."""
+        signal = np.asarray(signal, np.float32)
+        return embed(self.model, signal, (signal != 0).any(axis=-1), self.arithmetic)
+
+
 def model_of(saved: Saved) -> Model:
     """The network of a checkpoint, with its weights."""
     model = Model(**saved.contents["architecture"])

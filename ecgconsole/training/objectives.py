@@ -66,6 +66,23 @@ def cross_nce(ecg: Tensor, ppg: Tensor, negative: Tensor, temperature: float) ->
     return (forward + backward) / 2
 
 
+def decorrelation(embeddings: Tensor) -> Tensor:
+    """Keeps every dimension in use where a batch holds few negatives: (n, D) to a scalar, 0 at best.
+
+    The variance and covariance terms of VICReg, with equal weights: the shortfall of each dimension's standard
+    deviation below 1, and the squared covariances off the diagonal, over D (Bardes et al., VICReg, 2022). Fewer
+    than two rows give 0.
+    """
+    n, dimensions = embeddings.shape
+    if n < 2:
+        return embeddings.float().sum() * 0
+    centred = embeddings.float() - embeddings.float().mean(0)
+    deviation = (centred.square().sum(0) / (n - 1) + 1e-4).sqrt()
+    covariance = centred.T @ centred / (n - 1)
+    off_diagonal = covariance.square().sum() - covariance.diagonal().square().sum()
+    return F.relu(1 - deviation).mean() + off_diagonal / dimensions
+
+
 def rhythm_error(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean Huber error over the targets that are known: (n, R) each, standardised, unknown = not a number.
 

@@ -11,7 +11,7 @@ from ecgconsole.config import TrainingConfig
 from ecgconsole.training.augment import augment, crop_samples
 from ecgconsole.training.encoder import Model
 from ecgconsole.training.loader import Batch
-from ecgconsole.training.objectives import cross_nce, negatives, nt_xent, rhythm_error
+from ecgconsole.training.objectives import cross_nce, decorrelation, negatives, nt_xent, rhythm_error
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,9 @@ def objective(model: Model, embeddings: Tensor, batch: Batch, training: Training
         at = present.all(1).nonzero().squeeze(1)
         ecg, ppg = model.cross_projector(embeddings[at]).unbind(1)
         terms["loss_cross"] = cross_nce(ecg, ppg, may_repel(at), training.temperature)
+    if training.weight_decorrelation:
+        parts = [decorrelation(embeddings[present[:, c], c]) for c in range(present.shape[1])]
+        terms["loss_decorrelation"] = torch.stack(parts).mean()
     if training.weight_rhythm and len(model.rhythm_heads):
         predicted = torch.stack([head(embeddings[:, c]) for c, head in enumerate(model.rhythm_heads)], dim=1)
         target = batch.rhythm.flatten(0, 1).unsqueeze(1).expand_as(predicted)
@@ -67,6 +70,7 @@ def objective(model: Model, embeddings: Tensor, batch: Batch, training: Training
         "loss_views": training.weight_views,
         "loss_cross": training.weight_cross,
         "loss_rhythm": training.weight_rhythm,
+        "loss_decorrelation": training.weight_decorrelation,
     }
     loss = sum((weights[name] * value for name, value in terms.items()), embeddings.sum() * 0)
     return {"loss": loss, **terms}
@@ -108,3 +112,15 @@ def backward(
             again = model.encode(*piece)
         again.backward(gradient.to(again.dtype))
     return {name: value.detach() for name, value in terms.items()}
+
+
+@torch.no_grad()
+def suspects(model: Model, batch: Batch, arithmetic: Arithmetic) -> list[int]:
+    """Dataset rows whose signal or embedding is not finite; all rows of the batch where none stands out."""
+    physical, present = batch.physical().flatten(0, 1), batch.present.flatten(0, 1)
+    with arithmetic.autocast():
+        embeddings = model.encode(physical, present)
+    finite = embeddings.isfinite().flatten(1).all(1) & physical.isfinite().flatten(1).all(1)
+    rows = batch.rows.flatten()
+    bad = rows[~finite]
+    return sorted(set((bad if len(bad) else rows).tolist()))

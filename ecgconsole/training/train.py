@@ -29,7 +29,7 @@ from ecgconsole.training.resume import starting_point
 from ecgconsole.training.sampler import Sampler
 from ecgconsole.training.schedule import horizon, learning_rate, out_of_time, reason_to_end
 from ecgconsole.training.segments import RHYTHM_TARGETS, Segments, read_split, rhythm_statistics
-from ecgconsole.training.step import Arithmetic, backward
+from ecgconsole.training.step import Arithmetic, backward, suspects
 from ecgconsole.training.validation import validate
 from ecgconsole.workspace import Workspace
 
@@ -128,17 +128,16 @@ class _Training:
         while not progress.ended:
             measured = _Measured()
             for batch in self._timed(self.train_loader.batches(progress.epoch, progress.step_in_epoch), measured):
+                began = time.monotonic()
                 self._boundary()
+                progress.seconds += time.monotonic() - began
                 began = time.monotonic()
                 values = self._step(batch)
                 self._count(measured, batch, time.monotonic() - began)
                 self._report_step(values)
                 if out_of_time(progress, settings):
                     break
-            began = time.monotonic()
-            metrics = self._validate()
-            progress.seconds += time.monotonic() - began
-            self._end_epoch(metrics, measured)
+            self._end_epoch(self._validate(), measured)
         return _result(progress, self.total)
 
     def _step(self, batch: Batch) -> dict[str, float]:
@@ -191,7 +190,7 @@ class _Training:
         progress = self.progress
         progress.bad_steps += 1
         progress.bad_in_a_row += 1
-        rows = self._suspects(batch)
+        rows = suspects(self.model, batch.to(self.arithmetic.device), self.arithmetic)
         salt = self.workspace.salt()
         named = ", ".join(f"{row} ({alias(str(self.dataset.patient_id[row]), salt)})" for row in rows[:_NAMED_SEGMENTS])
         more = f" and {len(rows) - _NAMED_SEGMENTS} more" if len(rows) > _NAMED_SEGMENTS else ""
@@ -205,20 +204,11 @@ class _Training:
                 "The last checkpoint is from before them. Lower training.learning_rate, or leave these segments out"
             )
 
-    def _suspects(self, batch: Batch) -> list[int]:
-        """Dataset rows whose signal or embedding is not finite; all of the batch where none stands out."""
-        with torch.no_grad(), self.arithmetic.autocast():
-            physical = batch.to(self.arithmetic.device).physical().flatten(0, 1)
-            present = batch.present.flatten(0, 1)
-            finite = self.model.encode(physical, present.to(physical.device)).isfinite().flatten(1).all(1)
-            finite &= physical.isfinite().flatten(1).all(1)
-        rows = batch.rows.flatten()
-        bad = rows[~finite.cpu()]
-        return sorted(set((bad if len(bad) else rows).tolist()))
-
     def _boundary(self) -> None:
-        """Between two steps: pause, stop with everything saved, or save on request."""
+        """Between two steps: pause, which counts as no time, stop with everything saved, or save on request."""
+        began = time.monotonic()
         self.stop.wait_while_paused()
+        self.progress.seconds -= time.monotonic() - began
         if self.stop.requested:
             self._save([self.workspace.latest_checkpoint])
             progress = self.progress
@@ -227,12 +217,17 @@ class _Training:
             )
         if self.stop.checkpoint_requested():
             self._save([self.workspace.latest_checkpoint])
+        if time.monotonic() - self.reported >= _STEP_METRIC_SECONDS:
+            self._report_progress()
 
     def _validate(self) -> dict[str, float | None]:
         if self.val_loader is None:
             return {"val_loss": None}
         rate = self.expectations.sampling_rate_hz
-        return validate(self.model, self.val_loader, self.settings, rate, self.arithmetic, self._boundary)
+        began = time.monotonic()
+        metrics = validate(self.model, self.val_loader, self.settings, rate, self.arithmetic, self._boundary)
+        self.progress.seconds += time.monotonic() - began
+        return metrics
 
     def _end_epoch(self, metrics: dict[str, float | None], measured: _Measured) -> None:
         progress, settings, workspace = self.progress, self.settings, self.workspace
@@ -258,7 +253,7 @@ class _Training:
         progress.ended = reason_to_end(progress, settings)
         progress.horizon_steps = horizon(progress, self._all_steps(), settings)
         self.reporter.metric(progress.step, progress.epoch, self.metrics)
-        self.reporter.progress(progress.step, progress.step if progress.ended else self._all_steps(), "steps")
+        self._report_progress()
         self._warn_of_collapse()
 
         names = [workspace.best_checkpoint] if is_best else []
@@ -345,14 +340,18 @@ class _Training:
 
     def _report_step(self, values: dict[str, float]) -> None:
         progress = self.progress
-        now = time.monotonic()
-        if now - self.reported < _STEP_METRIC_SECONDS:
+        if time.monotonic() - self.reported < _STEP_METRIC_SECONDS:
             return
-        self.reported = now
         rate = learning_rate(progress.step - 1, progress.horizon_steps, self.settings)
         shown = {"train_loss": values["loss"], "learning_rate": rate, "grad_norm": values["grad_norm"]}
         self.reporter.metric(progress.step, progress.epoch + 1, dict(shown))
-        self.reporter.progress(progress.step, self._all_steps(), "steps")
+        self._report_progress()
+
+    def _report_progress(self) -> None:
+        """Also in the middle of a long validation, so that a run that works is not taken for one that hangs."""
+        self.reported = time.monotonic()
+        all_steps = self.progress.step if self.progress.ended else self._all_steps()
+        self.reporter.progress(self.progress.step, all_steps, "steps")
 
     def _warn_of_collapse(self) -> None:
         rank = self.metrics.get("effective_rank")

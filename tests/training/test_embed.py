@@ -107,6 +107,14 @@ def _with_length(workspace: Workspace, samples: int) -> None:
         file["signal"] = np.pad(signal, ((0, 0), (0, 0), (0, samples - signal.shape[2])))
 
 
+def test_an_encoder_is_three_lines_in_ones_own_code(trained):
+    embedded(trained)
+    encoder = embed.Encoder.load(trained.best_checkpoint, device="cpu")
+    assert encoder.expectations.sampling_rate_hz == 125.0
+    with Dataset(trained.dataset) as dataset, np.load(trained.test_embeddings) as file:
+        np.testing.assert_array_equal(encoder(dataset.physical(file["segment_index"])), file["embeddings"])
+
+
 def test_without_a_checkpoint_it_says_what_to_do(workspace):
     with pytest.raises(InputError, match="ecgconsole train"):
         embedded(workspace)

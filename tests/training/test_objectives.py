@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ecgconsole.training.objectives import cross_nce, info_nce, negatives, nt_xent, rhythm_error
+from ecgconsole.training.objectives import cross_nce, decorrelation, info_nce, negatives, nt_xent, rhythm_error
 
 
 def slow_info_nce(queries, keys, positive, negative, temperature):
@@ -111,6 +111,37 @@ def test_only_far_segments_of_a_record_repel_each_other():
 def test_a_segment_never_repels_itself_even_without_a_gap():
     where = (torch.tensor([0, 0]), torch.tensor([0, 0]), torch.tensor([0.0, 10.0]))
     assert torch.equal(negatives(*where, *where, 0.0), torch.tensor([[False, True], [True, False]]))
+
+
+def slow_decorrelation(z):
+    n, dimensions = z.shape
+    mean = [sum(z[i, a] for i in range(n)) / n for a in range(dimensions)]
+
+    def covariance(a, b):
+        return sum((z[i, a] - mean[a]) * (z[i, b] - mean[b]) for i in range(n)) / (n - 1)
+
+    shortfall = sum(torch.relu(1 - torch.sqrt(covariance(a, a) + 1e-4)) for a in range(dimensions)) / dimensions
+    pairs = [(a, b) for a in range(dimensions) for b in range(dimensions) if a != b]
+    return shortfall + sum(covariance(a, b) ** 2 for a, b in pairs) / dimensions
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 300.0])
+def test_decorrelation_equals_the_slow_reference_in_value_and_gradient(scale):
+    z = scale * torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
+    fast, (fast_gradient,) = value_and_gradients(decorrelation, z)
+    slow, (slow_gradient,) = value_and_gradients(slow_decorrelation, z.double())
+    torch.testing.assert_close(fast.double(), slow, rtol=1e-4, atol=1e-6)
+    largest = slow_gradient.abs().max().item()
+    torch.testing.assert_close(fast_gradient.double(), slow_gradient, rtol=1e-3, atol=1e-5 * largest)
+
+
+def test_decorrelation_sees_a_collapse_and_survives_it():
+    same = torch.ones(8, 4, requires_grad=True)
+    value = decorrelation(same)
+    value.backward()
+    assert float(value.detach()) == pytest.approx(0.99)
+    assert torch.isfinite(same.grad).all()
+    assert decorrelation(torch.randn(0, 4)) == decorrelation(torch.randn(1, 4)) == 0
 
 
 def test_rhythm_error_leaves_out_what_is_not_known():

@@ -167,7 +167,7 @@ def _run_until_killed(folder: Path, seconds: float) -> None:
     """``seconds`` count from its first event; a run that ends before is one that was not killed."""
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert process.stdout.readline() == "metric\n"
+    assert process.stdout.readline()
     try:
         process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -409,6 +409,14 @@ def test_ecg_alone_trains(workspace):
     values = recorder.of("metric")[-1]["values"]
     assert values["loss_cross"] == 0
     assert values["retrieval"] is None
+
+
+def test_every_term_can_be_on_at_once(workspace):
+    recorder = Recorder()
+    trained(workspace, "training.weight_decorrelation=0.5", "training.num_epochs=1", recorder=recorder)
+    values = recorder.of("metric")[-1]["values"]
+    terms = {name: values[f"loss_{name}"] for name in ("views", "cross", "rhythm", "decorrelation")}
+    assert values["train_loss"] == pytest.approx(sum(terms.values()) - 0.5 * terms["decorrelation"], rel=1e-5)
 
 
 @pytest.mark.parametrize("weight", ["weight_views", "weight_cross", "weight_rhythm"])
