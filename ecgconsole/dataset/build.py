@@ -32,7 +32,14 @@ from ecgconsole.dataset.discovery import (
 from ecgconsole.dataset.finished import build_identity, finished_result
 from ecgconsole.dataset.merge import MergePlan, merge, write_rejected
 from ecgconsole.dataset.people import Patient, select
-from ecgconsole.dataset.plan import ShardPlan, configuration_hash, forecast_bytes, forecast_windows, plan_shards
+from ecgconsole.dataset.plan import (
+    ShardPlan,
+    configuration_hash,
+    forecast_bytes,
+    forecast_windows,
+    plan_shards,
+    space_bytes,
+)
 from ecgconsole.dataset.schedule import BACK_OFF_SECONDS, build_shards
 from ecgconsole.dataset.segments import Rows, rejection_row
 from ecgconsole.dataset.shards import Manifest, check_configuration, check_space, is_intact, quarantine, read_manifest
@@ -57,7 +64,7 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
     """Builds the dataset, or goes on with an interrupted build. See ``stage`` for the contract.
 
     ``rebuild`` discards shards of an earlier build. Returns ``patients``, ``segments``, ``rejected`` (rows by
-    reason), ``bytes`` and ``content_sha256``.
+    reason), ``bytes``, ``content_sha256``, and ``forecast``: the segments and bytes that the headers promised.
     """
     root = waveform_dir(config)
     if config.build.compression == "zstd":
@@ -70,18 +77,24 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
         patients = select(selected, config)
         _warn_of_cohort(cohort, selected, patients, config, reporter)
         plans = plan_shards(patients, config)
+        forecast = _forecast(patients, config)
         identity = build_identity(config, patients)
         result = None if rebuild else finished_result(workspace, identity)
         if result is not None:
             total = sum(len(p.patients) for p in plans)
             reporter.progress(total, total, "patients")
-            return result
+            return {**result, "forecast": forecast}
         manifests = _build(plans, root, config, folder, workers, reporter, stop)
         stop.raise_if_requested(f"{len(plans)} of {len(plans)} shards")
         result = _assemble(cohort, patients, identity, manifests, split_file, config, workspace, workers, reporter)
     if not config.build.keep_shards:
         _remove(folder)
-    return result
+    return {**result, "forecast": forecast}
+
+
+def _forecast(patients: list[Patient], config: Config) -> dict[str, int]:
+    windows = sum(forecast_windows(p, config) for p in patients)
+    return {"segments": windows, "bytes": forecast_bytes(windows, config)}
 
 
 def _prepared(workspace: Workspace, config: Config, rebuild: bool) -> Path:
@@ -175,7 +188,8 @@ def _build(
     done = sum(len(p.patients) for p in plans if p.identity in manifests)
     reporter.progress(done, total, "patients")
     missing = [p for p in plans if p.identity not in manifests]
-    check_space(folder, sum(forecast_bytes(p.forecast_windows, config) for p in missing))
+    to_build, in_all = (sum(p.forecast_windows for p in some) for some in (missing, plans))
+    check_space(folder, space_bytes(to_build, in_all, config))
     last = time.monotonic()
 
     def committed(plan: ShardPlan, manifest: Manifest) -> None:
@@ -188,7 +202,10 @@ def _build(
         reporter.chunk(plan.number, len(plan.patients), segments, manifest.rejected, manifest.n_bytes, seconds)
         reporter.progress(done, total, "patients")
 
-    build_shards(missing, root, config, folder, workers, stop, committed, reporter.warning)
+    def saved() -> str:
+        return f"{len(manifests)} of {len(plans)} shards"
+
+    build_shards(missing, root, config, folder, workers, stop, committed, saved, reporter.warning)
     return [manifests[p.identity] for p in plans]
 
 

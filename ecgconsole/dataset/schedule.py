@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from pathlib import Path
 
 from ecgconsole.config import Config
-from ecgconsole.dataset.plan import ShardPlan, forecast_bytes
+from ecgconsole.dataset.plan import ShardPlan, space_bytes
 from ecgconsole.dataset.shards import InputsChanged, Manifest, build_shard, check_space, marker_path
 from ecgconsole.dataset.workers import Workers
 from ecgconsole.errors import EcgConsoleError, InputError
@@ -28,9 +28,11 @@ def build_shards(
     workers: Workers,
     stop: Stop,
     committed: Callable[[ShardPlan, Manifest], None],
+    saved: Callable[[], str],
     warn: Callable[[str, str, str], None],
 ) -> None:
-    """Builds all ``plans``; ``committed`` is called for each, in the order in which they end.
+    """Builds all ``plans``; ``committed`` is called for each, in the order in which they end; ``saved`` says
+    how much is on disk, for whoever stops.
 
     A request to stop or to pause lets running shards finish and starts no other. A shard whose worker
     died is tried again with the machine to itself; if its worker dies again, the patient in hand is left out.
@@ -49,7 +51,7 @@ def build_shards(
 
     def died(plan: ShardPlan) -> None:
         # HDF5 crashes on a full disk: look there first.
-        check_space(folder, forecast_bytes(plan.forecast_windows, config))
+        check_space(folder, space_bytes(plan.forecast_windows, 0, config))
         deaths[plan.identity] += 1
         if deaths[plan.identity] == 1:
             warn("worker-died", f"a worker died on shard {plan.number}; it is tried again alone", "too many workers?")

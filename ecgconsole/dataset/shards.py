@@ -21,7 +21,7 @@ import numpy as np
 
 from ecgconsole.config import Config
 from ecgconsole.dataset.discovery import Rejection, inputs_digest
-from ecgconsole.dataset.plan import ShardPlan, forecast_bytes, forecast_windows, shard_settings
+from ecgconsole.dataset.plan import ShardPlan, forecast_windows, shard_settings, space_bytes
 from ecgconsole.dataset.segments import Rows, Tally, as_bytes, patient_rows, rejection_row
 from ecgconsole.dataset.storage import RowsWriter, created
 from ecgconsole.errors import ConfigurationError, MachineError
@@ -62,7 +62,7 @@ def build_shard(plan: ShardPlan, root: Path, config: Config, folder: Path, skip:
     hold it, ``InputsChanged`` where the recordings are not those of the plan, ``OSError`` where they cannot
     be read.
     """
-    needed = forecast_bytes(plan.forecast_windows, config)
+    needed = space_bytes(plan.forecast_windows, 0, config)
     check_space(folder, needed)
     marker = marker_path(folder, plan)
     path = folder / plan.file_name

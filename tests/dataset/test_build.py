@@ -362,8 +362,8 @@ def test_a_forecast_beyond_the_free_space_stops_before_anything_is_built(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr("ecgconsole.dataset.shards.shutil.disk_usage", lambda path: usage._replace(free=70_000_000))
-    monkeypatch.setattr(build_module, "forecast_bytes", lambda windows, config: 10**9)
-    with pytest.raises(MachineError, match=r"not enough free space: 3\.1 GB are needed, 70\.0 MB are free"):
+    monkeypatch.setattr(build_module, "space_bytes", lambda missing, windows, config: 10**9)
+    with pytest.raises(MachineError, match=r"not enough free space: 1\.1 GB are needed, 70\.0 MB are free"):
         build(config, tmp_path)
     assert not list((tmp_path / "shards").iterdir())
 

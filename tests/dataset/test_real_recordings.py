@@ -129,3 +129,12 @@ def test_an_empty_folder_names_what_was_looked_for(
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"Looked for WFDB headers.*found 0 headers"):
         build(config_of(tmp_path / "empty"), tmp_path / "out")
+
+
+@pytest.mark.parametrize(("folder", "require"), [("bidmc-matched", "both"), ("mitdb", "ecg"), ("cinc2015", "both")])
+def test_the_forecast_from_headers_is_within_a_quarter(
+    real_data: Path, config_of: Callable[..., Config], build: Build, tmp_path: Path, folder: str, require: str
+) -> None:
+    result, _ = build(config_of(real_data / folder, **{"data.require": require}), tmp_path)
+    assert abs(result["forecast"]["segments"] / result["segments"] - 1) < 0.25
+    assert abs(result["forecast"]["bytes"] / result["bytes"] - 1) < 0.25

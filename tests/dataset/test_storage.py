@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ecgconsole.dataset import storage
 from ecgconsole.dataset.storage import RowsReader, RowsWriter, content_sha256, created, opened
-from ecgconsole.errors import ConfigurationError, InputError
+from ecgconsole.errors import ConfigurationError, InputError, MachineError
 
 RANDOM = np.random.default_rng(2)
 SIGNAL = RANDOM.integers(-3000, 3000, (150, 2, 25)).astype("<i2")
@@ -184,6 +184,17 @@ def test_what_is_no_hdf5_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a readable HDF5"), opened(tmp_path / "x.h5"):
         pass
     with pytest.raises(InputError, match="no such file"), opened(tmp_path / "y.h5"):
+        pass
+
+
+def test_a_disk_without_locks_is_a_machine_error_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(37, "Unable to synchronously open file (unable to lock file, errno = 37)")
+
+    monkeypatch.setattr(h5py, "File", no_locks)
+    with pytest.raises(MachineError, match="HDF5_USE_FILE_LOCKING=FALSE"), opened(tmp_path / "x.h5"):
         pass
 
 
