@@ -40,7 +40,7 @@ from ecgconsole.dataset.plan import (
     plan_shards,
     space_bytes,
 )
-from ecgconsole.dataset.schedule import BACK_OFF_SECONDS, build_shards
+from ecgconsole.dataset.schedule import BACK_OFF_SECONDS, build_shards, why
 from ecgconsole.dataset.segments import Rows, rejection_row
 from ecgconsole.dataset.shards import Manifest, check_configuration, check_space, is_intact, quarantine, read_manifest
 from ecgconsole.dataset.split import assign, read_split_file, strata
@@ -137,7 +137,7 @@ def _discovered(root: Path, config: Config, workers: Workers) -> Cohort:
         except OSError as error:
             if seconds is None:
                 raise InputError(
-                    f"{root}: the recordings cannot be read ({sanitise(error, 300)}); is the disk still mounted?"
+                    f"{root}: the recordings cannot be read ({why(error)}); is the disk still mounted?"
                 ) from error
             time.sleep(seconds)
     raise AssertionError("the last attempt returns or raises")

@@ -107,12 +107,17 @@ def _back_off(plan: ShardPlan, root: Path, error: Exception, failures: Counter[s
         if root.is_dir() and isinstance(error, InputsChanged):
             raise InputError(f"{root}: recordings changed while they were read ({error}); start the same command again")
         raise InputError(
-            f"{root}: recordings cannot be read ({sanitise(error, 300)}), tried {attempt + 1} times; is the disk still"
-            " mounted? The same command continues from what is committed"
+            f"{root}: recordings cannot be read ({why(error)}), tried {attempt + 1} times; is the disk still mounted?"
+            " The same command continues from what is committed"
         ) from error
     until = time.monotonic() + BACK_OFF_SECONDS[attempt]
     while time.monotonic() < until and not stop.requested:
         time.sleep(POLL_SECONDS)
+
+
+def why(error: Exception) -> str:
+    """The error without the path in it, which would name a patient in events and logs."""
+    return sanitise((error.strerror or type(error).__name__) if isinstance(error, OSError) else error, 300)
 
 
 def _patient_in_hand(folder: Path, plan: ShardPlan, skipped: frozenset[str]) -> str:

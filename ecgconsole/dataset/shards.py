@@ -36,7 +36,10 @@ OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class InputsChanged(Exception):
-    """A recording's files are not those that were planned for: changed, or their disk is gone."""
+    """A recording's files are not those that were planned for: changed, or their disk is gone.
+
+    The message names no record: its path holds the patient's id.
+    """
 
 
 @dataclass(frozen=True)
@@ -267,9 +270,9 @@ def _check_inputs(plan: ShardPlan, root: Path) -> None:
             try:
                 digest = inputs_digest(root, read_record(root, recording.record))
             except RecordError as error:
-                raise InputsChanged(str(error)) from error
+                raise InputsChanged(f"a record of shard {plan.number} became unreadable") from error
             if digest != recording.inputs:
-                raise InputsChanged(f"{sanitise(recording.record, 200)}: its files are not those that were planned for")
+                raise InputsChanged(f"files of a record of shard {plan.number} are not those that were planned for")
 
 
 def writing_error(error: OSError, folder: Path, needed: int) -> Exception:

@@ -379,8 +379,38 @@ def test_recordings_that_cannot_be_read_are_tried_again_then_named(
     other = tmp_path / "other"
     other.mkdir()
     lethal.switch(other / "shards", "fail", 99)
-    with pytest.raises(InputError, match=r"cannot be read.*tried 3 times"):
+    with pytest.raises(InputError, match=r"cannot be read \(Input/output error\), tried 3 times") as caught:
         build(config, other)
+    assert "x.dat" not in str(caught.value)  # a path would name a patient
+
+
+@pytest.mark.usefixtures("kept_worker")
+def test_a_folder_that_is_unmounted_midway_is_named_and_later_the_build_goes_on(
+    own_cohort: Path, config_of: Callable[..., Config], build: Build, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(schedule, "BACK_OFF_SECONDS", (0.01,))
+    config, output, away = config_of(own_cohort / "waveforms"), tmp_path / "out", own_cohort / "away"
+    original = Path(str(config.data.waveform_dir))
+
+    def unmounting(*args: Any) -> Any:
+        monkeypatch.setattr(build_module, "build_shards", build_shards)
+        committed = args[6]
+
+        def first_then_unmount(*of_shard: Any) -> None:
+            committed(*of_shard)
+            if original.exists():
+                original.rename(away)
+
+        return build_shards(*args[:6], first_then_unmount, *args[7:])
+
+    build_shards = build_module.build_shards
+    monkeypatch.setattr(build_module, "build_shards", unmounting)
+    with pytest.raises(InputError, match="cannot be read"):
+        build(config, output)
+    away.rename(original)
+    result, events = build(config, output)
+    assert len(of_kind(events, "chunk")) == 2
+    assert result["content_sha256"] == build(config, tmp_path / "undisturbed")[0]["content_sha256"]
 
 
 @pytest.mark.usefixtures("kept_worker")
