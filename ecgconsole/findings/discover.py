@@ -29,6 +29,7 @@ from ecgconsole.workspace import Workspace, replacing, write_json
 # Below this median ARI two halves of the patients do not find the same patterns.
 UNSTABLE_ARI = 0.5
 _MIN_SEGMENTS_A_CLUSTER = 5
+_NOTHING_SAVED = "nothing of this stage, which takes minutes and starts again"
 CHARTED_RHYTHM = "segment/charted_rhythm"
 
 LIMITS = (
@@ -64,8 +65,9 @@ def run(
     with threadpool_limits(1):
         found = discover_patterns(segments, settings, workers, reporter, stop)
         pattern, similarity = found.model.assign(segments.embeddings, settings.batch_size)
+        stop.raise_if_requested(_NOTHING_SAVED)
         report = _report(config, workspace, segments, found, pattern, similarity)
-    _write_tables(workspace, segments, found.model, pattern, similarity, settings.batch_size)
+        _write_tables(workspace, segments, found.model, pattern, similarity, settings.batch_size)
     report["embeddings"] = [{"file": f.name, "sha256": file_sha256(f)} for f in files]
     report["assignments"] = named_file(workspace.assignments)
     report["model"] = named_file(workspace.pattern_model)
@@ -114,7 +116,7 @@ def discover_patterns(
         fits.append(result)
         reporter.progress(len(fits), len(halves), "half-splits")
         stop.wait_while_paused()
-        stop.raise_if_requested("nothing of this stage, which takes minutes and starts again")
+        stop.raise_if_requested(_NOTHING_SAVED)
     k, table = choose_k({k: [f.ari[k] for f in fits] for k in counts})
 
     rows = balanced_rows(

@@ -90,9 +90,9 @@ FEATURES = (
 # Nested: each sees what the one before it sees, and one group more.
 MODELS = (
     ("age and sex", ("age and sex",)),
-    ("+ history", ("age and sex", "history")),
-    ("+ rhythm", ("age and sex", "history", "rhythm")),
-    ("+ embedding", ("age and sex", "history", "rhythm", EMBEDDING_GROUP)),
+    ("with history", ("age and sex", "history")),
+    ("with rhythm", ("age and sex", "history", "rhythm")),
+    ("with embedding", ("age and sex", "history", "rhythm", EMBEDDING_GROUP)),
 )
 
 ENDPOINTS = (

@@ -137,12 +137,10 @@ def _split_of_patients(
 ) -> NDArray[np.int8]:
     split = np.full(n_patients, -1, np.int8)
     split[patient] = split_of_row
-    contradictory = int((split[patient] != split_of_row).any()) and len(
-        np.unique(patient[split[patient] != split_of_row])
-    )
+    contradictory = len(np.unique(patient[split[patient] != split_of_row]))
     if contradictory:
         raise InputError(
-            f"{count(contradictory, 'patient')} stand in more than one split of the embeddings given: results on "
+            f"{count(contradictory, 'patient')} in more than one split of the embeddings given: results on "
             "held-out patients would be false; embed again from one dataset"
         )
     unnamed = np.flatnonzero(split < 0)

@@ -12,13 +12,14 @@ import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ecgconsole.config import Config
+from ecgconsole.dataset.tables import csv_text
 from ecgconsole.errors import ConfigurationError, InputError
 from ecgconsole.findings.clustering import Whitening, patient_means
 from ecgconsole.findings.features import EMBEDDING_GROUP, feature_values, read_features
 from ecgconsole.findings.inputs import embedding_files, read_segments
 from ecgconsole.findings.risk import RiskModel, model_from_json
 from ecgconsole.text import sanitise
-from ecgconsole.workspace import Workspace, replacing
+from ecgconsole.workspace import Workspace, write_atomically
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,7 @@ def run(config: Config, workspace: Workspace, model: Path) -> dict[str, Any]:
     if not rows:
         detail = "; ".join(f"{name} ({why})" for name, why in left_out.items()) or "it holds none: not estimable"
         raise InputError(f"{model}: none of its models can be applied to {workspace.folder}: {detail}")
-    with replacing(workspace.risk_predictions) as temporary:
-        pd.concat(rows, ignore_index=True).to_csv(temporary, index=False, lineterminator="\n")
+    write_atomically(workspace.risk_predictions, csv_text(pd.concat(rows, ignore_index=True)))
     return {"patients": len(table), "models": len(rows), "left_out": left_out}
 
 

@@ -47,9 +47,11 @@ class Cohort:
 def run(
     config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, patterns: Path | None = None
 ) -> dict[str, Any]:
-    """Writes validation.json; returns the counts. ``patterns``: another discovered_patterns.json than the folder's."""
+    """Writes validation.json; returns the counts. ``patterns``: another discovered_patterns.json, or its folder."""
     settings = config.validation
     path = Path(patterns) if patterns is not None else workspace.patterns
+    if path.is_dir():
+        path = Workspace(path).patterns
     found, assignments = _read_patterns(path)
     patients, codes = np.unique(assignments["patient_id"].astype(str).to_numpy(str), return_inverse=True)
     k = len(found["patterns"])
@@ -207,11 +209,14 @@ def _fixed(counts: NDArray, columns: list[int], values: NDArray, settings: Valid
     ratios = [((a + 0.5) * (d + 0.5)) / ((b + 0.5) * (c + 0.5)) for a, b, c, d in drawn]
     low, median, high = np.quantile(ratios, [0.25, 0.5, 0.75], axis=0)
     p = np.median([enrichment.fisher_p(table) for table in drawn], axis=0)
+    figures = {"odds_ratio": median, "lower_quartile": low, "upper_quartile": high, "median_p": p}
+    if not enough.any():
+        figures = {name: np.full(values.shape, np.nan) for name, values in figures.items()}
     return {
         "segments": settings.fixed_segments,
         "patients": int(enough.sum()),
         "repetitions": settings.fixed_repetitions,
-        "figures": {"odds_ratio": median, "lower_quartile": low, "upper_quartile": high, "median_p": p},
+        "figures": figures,
     }
 
 

@@ -77,16 +77,16 @@ def test_an_effect_of_the_rhythm_is_found_only_by_the_model_that_may_see_it(usua
     report = usual.report
     assert usual.result["endpoints"]["future_stroke"] == "estimated"
     found = models(report, "future_stroke")
-    assert found["+ history"]["auroc"] < 0.7
-    assert found["+ rhythm"]["auroc"] > 0.8
-    assert found["+ rhythm"]["ci"][0] < found["+ rhythm"]["auroc"] < found["+ rhythm"]["ci"][1]
+    assert found["with history"]["auroc"] < 0.7
+    assert found["with rhythm"]["auroc"] > 0.8
+    assert found["with rhythm"]["ci"][0] < found["with rhythm"]["auroc"] < found["with rhythm"]["ci"][1]
     verdicts = {d["to"]: d["verdict"] for d in report["endpoints"]["future_stroke"]["differences"]}
-    assert verdicts == {"+ history": "no evidence of gain", "+ rhythm": "gain"}
+    assert verdicts == {"with history": "no evidence of gain", "with rhythm": "gain"}
     deaths = report["endpoints"]["death_within_90_days"]
     assert "gain" not in {d["verdict"] for d in deaths["differences"]}
     assert all(m["ci"][0] < 0.55 for m in models(report, "death_within_90_days").values())
-    assert 0.6 < found["+ rhythm"]["calibration_slope"] < 1.4
-    by_threshold = {p["threshold"]: p for p in found["+ rhythm"]["decision_curve"]}
+    assert 0.6 < found["with rhythm"]["calibration_slope"] < 1.4
+    by_threshold = {p["threshold"]: p for p in found["with rhythm"]["decision_curve"]}
     assert by_threshold[0.3]["model"] > max(0, by_threshold[0.3]["treat_all"])
 
 
@@ -158,10 +158,10 @@ def test_features_that_are_missing_are_named_and_the_models_without_them_left_ou
     table = patients().drop(columns=["rr_irregular_share_median", "rr_irregular_share_p90", "heart_rate_bpm_median"])
     report = run(tmp_path, table, events)[1]
     by_name = {m["name"]: m for m in report["endpoints"]["future_stroke"]["models"]}
-    assert by_name["+ rhythm"]["status"] == "not estimable"
-    assert "rr_irregular_share_median: no column" in by_name["+ rhythm"]["reason"]
-    assert "discover" in by_name["+ embedding"]["reason"]
-    assert by_name["+ history"]["status"] == "estimated"
+    assert by_name["with rhythm"]["status"] == "not estimable"
+    assert "rr_irregular_share_median: no column" in by_name["with rhythm"]["reason"]
+    assert "discover" in by_name["with embedding"]["reason"]
+    assert by_name["with history"]["status"] == "estimated"
 
 
 def test_the_same_input_gives_the_same_bytes(usual, tmp_path, events):
@@ -183,7 +183,7 @@ def test_predict_on_the_same_patients_equals_the_run_and_needs_the_same_encoder(
     means = pd.DataFrame(patient_means(whitening, x, patient, 200, 100)).rename(columns=lambda i: f"component_{i + 1}")
     means.assign(patient_id=table["patient_id"]).to_parquet(workspace.patient_embeddings)
     _, report, _ = run(folder, table, events)
-    assert models(report, "future_stroke")["+ embedding"]["features"][-3:] == [
+    assert models(report, "future_stroke")["with embedding"]["features"][-3:] == [
         "embedding_1",
         "embedding_2",
         "embedding_3",
@@ -194,17 +194,29 @@ def test_predict_on_the_same_patients_equals_the_run_and_needs_the_same_encoder(
     own = pd.read_parquet(workspace.stroke_predictions)
     both = own.merge(applied, on=["patient_id", "endpoint", "model"], validate="1:1")
     assert len(both) == len(own)
-    assert set(both["model"]) == {"age and sex", "+ history", "+ rhythm", "+ embedding"}
+    assert set(both["model"]) == {"age and sex", "with history", "with rhythm", "with embedding"}
     assert np.abs(both["final"] - both["risk"]).max() < 1e-6
 
     other = Workspace(tmp_path / "other")
     other.folder.mkdir()
     table.to_csv(other.clinical_features, index=False)
     result = predict.run(quick_config(), other, workspace.stroke_model)
-    assert "run the stage embed" in result["left_out"]["future_stroke, + embedding"]
+    assert "run the stage embed" in result["left_out"]["future_stroke, with embedding"]
     write_embeddings(other.folder / "embeddings" / "test_embeddings.npz", np.arange(1200), x[:, :4], patient)
     with pytest.raises(ConfigurationError, match="have 4 numbers a segment"):
         predict.run(quick_config(), other, workspace.stroke_model)
+
+
+def test_no_cell_of_the_predictions_is_run_by_a_spreadsheet(usual, tmp_path):
+    table = patients(60)
+    table.loc[0, "patient_id"] = "'=1+1"  # as the stage build writes the patient =1+1
+    other = Workspace(tmp_path)
+    table.to_csv(other.clinical_features, index=False)
+    predict.run(quick_config(), other, usual.workspace.stroke_model)
+    text = other.risk_predictions.read_text()
+    assert "\n'=1+1," in text
+    assert "\n=1+1," not in text
+    assert "''=" not in text
 
 
 def test_predict_refuses_what_is_no_model_and_a_model_without_estimates(tmp_path, events):
@@ -249,5 +261,5 @@ def test_the_checklist_has_every_item_and_never_claims_what_was_not_estimated(us
     items = {row["item"]: row["answer"] for row in usual.report["tripod_ai"]}
     assert list(items) == [str(i) for i in range(1, 28)]
     assert "concurrent_stroke, " not in items["23"]
-    assert "future_stroke, + rhythm: AUROC" in items["23"]
+    assert "future_stroke, with rhythm: AUROC" in items["23"]
     assert "concurrent_stroke: " in items["20"]

@@ -17,7 +17,7 @@ from ecgconsole.findings.labels import Labels, read_labels
 from ecgconsole.workspace import Workspace
 from tests.findings.conftest import Events, quick_config
 
-QUICK = ValidationConfig(permutations=200, control_permutations=20, fixed_segments=30, fixed_repetitions=2)
+QUICK = ValidationConfig(permutations=100, control_permutations=20, fixed_segments=30, fixed_repetitions=2)
 ODDS_RATIO = 4.0
 
 
@@ -114,7 +114,7 @@ def judge(n, covered, hits, null_runs):
 
 
 def test_simulated_cohorts_cover_the_truth_and_null_ones_stay_quiet():
-    judge(15, *simulated(range(15)))
+    judge(6, *simulated(range(6)))
 
 
 @pytest.mark.slow
@@ -160,6 +160,7 @@ def test_the_stage_reads_what_discover_and_build_wrote(discovered, events):
     }
     assert result["tests"] == len(report["tests"]) > 0
     assert report["negative_control"]["permutations"] == 40
+    assert report["fixed_segments"]["patients"] == 42
     reasons = {row["label"]: row["reason"] for row in report["untested"]}
     assert "0 with the label, 10 needed" in reasons["died_in_hospital"]
     assert "p0000" not in discovered.validation.read_text()
@@ -170,9 +171,20 @@ def test_patterns_of_another_folder_are_read_with_what_lies_beside_them(discover
     other.folder.mkdir()
     write_metadata(other)
     first = validate.run(quick_config(), other, events.reporter, events.stop, patterns=discovered.patterns)
+    whole_folder = discovered.folder
+    assert first == validate.run(quick_config(), other, events.reporter, events.stop, patterns=whole_folder)
     write_metadata(discovered)
     assert first == validate.run(quick_config(), discovered, events.reporter, events.stop)
     assert discovered.validation.read_bytes() == other.validation.read_bytes()
+
+
+def test_without_patients_of_enough_segments_the_fixed_number_has_no_figures(discovered, events):
+    write_metadata(discovered)
+    config = quick_config(validation={"fixed_segments": 41})
+    validate.run(config, discovered, events.reporter, events.stop)
+    report = json.loads(discovered.validation.read_text())
+    assert report["fixed_segments"]["patients"] == 0
+    assert set(report["tests"][0]["fixed_segments"].values()) == {None}
 
 
 def test_without_labels_nothing_is_tested_and_it_says_so(discovered, events):
