@@ -13,6 +13,7 @@ from ecgconsole.dataset import Dataset
 from ecgconsole.errors import InputError
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.training.checkpoints import Saved, best_verified, load
+from ecgconsole.training.checkpoints_index import find
 from ecgconsole.training.device import arithmetic_of, use_all_cores
 from ecgconsole.training.encoder import Model, segment_embedding
 from ecgconsole.training.expectations import expectations_of
@@ -32,7 +33,7 @@ def run(
     Architecture and signal expectations come from ``checkpoint`` (default: the best of the folder). Raises
     ``ConfigurationError`` for a dataset of another rate, length or band, ``InputError`` without a whole checkpoint.
     """
-    saved = load(Path(checkpoint)) if checkpoint is not None else best_verified(workspace, reporter)
+    saved = load(find(workspace, str(checkpoint))) if checkpoint is not None else best_verified(workspace, reporter)
     if saved is None:
         raise InputError(f"no whole checkpoint in {workspace.folder}: `ecgconsole train` makes one")
     arithmetic = arithmetic_of(config.training.device, config.training.precision)

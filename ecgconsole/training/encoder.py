@@ -121,16 +121,16 @@ class Model(nn.Module):
         self.rhythm_heads = nn.ModuleList(nn.Linear(embedding_dim, n_rhythm) for _ in SD_FLOOR if n_rhythm)
 
     def encode(self, signal: Tensor, present: Tensor) -> Tensor:
-        """(n, 2, T) and bool (n, 2) to one embedding a signal, (n, 2, embedding_dim); zero where not present."""
+        """(n, 2, T) and bool (n, 2) to one float32 embedding a signal, (n, 2, embedding_dim); zero where absent."""
         columns = []
         for channel, encoder in enumerate(self.encoders):
             at = present[:, channel].nonzero().squeeze(1)
             if len(at) == len(signal):
-                columns.append(encoder(signal[:, channel]))
+                columns.append(encoder(signal[:, channel]).float())
                 continue
             column = signal.new_zeros(len(signal), self.embedding_dim)
             if len(at):
-                column = column.index_copy(0, at, encoder(signal[at, channel]))
+                column = column.index_copy(0, at, encoder(signal[at, channel]).float())
             columns.append(column)
         return torch.stack(columns, dim=1)
 

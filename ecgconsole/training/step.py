@@ -95,13 +95,13 @@ def backward(
     if micro >= len(views):
         with arithmetic.autocast():
             embeddings = model.encode(views, present)
-        terms = objective(model, embeddings.float(), batch, training)
+        terms = objective(model, embeddings, batch, training)
         scaler.scale(terms["loss"]).backward()
         return {name: value.detach() for name, value in terms.items()}
 
     pieces = list(zip(views.split(micro), present.split(micro), strict=True))
     with torch.no_grad(), arithmetic.autocast():
-        embeddings = torch.cat([model.encode(*piece) for piece in pieces]).float()
+        embeddings = torch.cat([model.encode(*piece) for piece in pieces])
     embeddings.requires_grad_()
     terms = objective(model, embeddings, batch, training)
     scaler.scale(terms["loss"]).backward()
@@ -110,7 +110,7 @@ def backward(
     for piece, gradient in zip(pieces, gradients.split(micro), strict=True):
         with arithmetic.autocast():
             again = model.encode(*piece)
-        again.backward(gradient.to(again.dtype))
+        again.backward(gradient)
     return {name: value.detach() for name, value in terms.items()}
 
 

@@ -19,6 +19,7 @@ from ecgconsole.dataset import Dataset
 from ecgconsole.errors import ConfigurationError, EcgConsoleError, InputError, MachineError
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.text import alias
+from ecgconsole.training.augment import crop_samples
 from ecgconsole.training.checkpoints import Progress, Saved, describe, pack, save
 from ecgconsole.training.checkpoints_index import prune
 from ecgconsole.training.device import arithmetic_of, use_all_cores
@@ -91,6 +92,11 @@ class _Training:
         self.workspace, self.reporter, self.stop = workspace, reporter, stop
         self.dataset, self.arithmetic = dataset, arithmetic
         self.expectations = expectations_of(dataset)
+        if crop_samples(dataset.sampling_rate_hz, self.settings.cross_shift_seconds) > dataset.segment_samples // 2:
+            raise ConfigurationError(
+                f"training.cross_shift_seconds={self.settings.cross_shift_seconds:g}: shifts would cut more than half "
+                f"of a segment of {dataset.segment_samples / dataset.sampling_rate_hz:g} s"
+            )
         train, val = read_split(dataset, "train"), read_split(dataset, "val")
         if len(train) < 2:
             raise InputError(f"{workspace.dataset}: {len(train)} segments in the training split: nothing to learn from")

@@ -39,7 +39,7 @@ def validate(
         batch = on_host.to(arithmetic.device)
         views, present = views_of(batch, training, sampling_rate_hz)
         with arithmetic.autocast():
-            embeddings = model.encode(views, present).float()
+            embeddings = model.encode(views, present)
         terms = {name: float(value) for name, value in objective(model, embeddings, batch, training).items()}
         if math.isfinite(terms["loss"]):
             n_finite += 1
@@ -47,7 +47,7 @@ def validate(
                 sums[name] = sums.get(name, 0.0) + value
         if n_collected < MONITORED_SEGMENTS:
             with arithmetic.autocast():
-                plain = model.encode(batch.physical()[0], batch.present[0]).float()
+                plain = model.encode(batch.physical()[0], batch.present[0])
             view_1, view_2 = segment_embedding(embeddings, present).chunk(2)
             projected = model.cross_projector(plain)
             parts = (plain, projected, view_1, view_2, batch.present[0], batch.patient[0])

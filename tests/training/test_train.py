@@ -435,6 +435,19 @@ def test_a_gpu_that_is_required_and_absent_is_the_machines_fault(workspace):
         arithmetic_of("cpu", "fp16")
 
 
+def test_half_precision_trains_too(workspace):
+    recorder = Recorder()
+    trained(workspace, "training.precision=bf16", "training.num_epochs=6", recorder=recorder)
+    losses = [e["values"]["train_loss"] for e in recorder.of("metric") if "train_loss" in e["values"]]
+    assert losses[-1] < losses[0]
+    assert all(w.dtype == torch.float32 for w in weights(workspace.latest_checkpoint).values())
+
+
+def test_shifts_longer_than_a_segment_can_bear_are_refused(workspace):
+    with pytest.raises(ConfigurationError, match=r"training\.cross_shift_seconds=2"):
+        trained(workspace, "training.cross_shift_seconds=2")
+
+
 def test_encoding_in_pieces_gives_the_gradients_of_the_whole_batch(dataset_path):
     config = small_config()
     arithmetic = arithmetic_of("cpu", "fp32")
