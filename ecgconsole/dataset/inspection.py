@@ -77,8 +77,11 @@ def lines(description: dict[str, Any]) -> list[str]:
     ]
     if d["other_channels"]:
         out.append("not used  " + _listed(d["other_channels"]))
-    for name, n in d["labels"].items():
+    known = {name: n for name, n in d["labels"].items() if n["yes"] or n["no"]}
+    for name, n in known.items():
         out.append(f"label     {name}: {n['yes']:,} yes, {n['no']:,} no, {n['unknown']:,} unknown")
+    if not known:
+        out.append("labels    all unknown: built without clinical tables, or nobody is in them")
     for section, values in sorted(d["parameters"].items()):
         out += [f"set       {section}.{name} = {value}" for name, value in sorted(values.items())]
     out.append("made by   " + ", ".join(f"{name} {v}" for name, v in sorted(d["versions"].items())))

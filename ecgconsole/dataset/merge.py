@@ -234,9 +234,10 @@ def _charted(charted: pd.DataFrame, subjects: np.ndarray, times: np.ndarray) -> 
     """The rhythm that nurses charted nearest to each segment, as bytes; empty where none is near."""
     if charted.empty:
         return np.full(len(subjects), b"")
+    charted = charted[charted["subject_id"].isin(np.unique(subjects))]
     when = pd.Series(np.where(times == b"", b"NaT", times).astype("U").astype("datetime64[ms]"))
     subject = pd.Series(pd.array(subjects, dtype="Int64")).where(subjects != 0)
-    return rhythm_at(charted, subject, when).fillna("").to_numpy(dtype=str).astype("S")
+    return np.char.encode(rhythm_at(charted, subject, when).fillna("").to_numpy(dtype=str), "utf-8")
 
 
 def _rejected_of(path: Path) -> Rows | None:

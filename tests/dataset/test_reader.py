@@ -171,6 +171,7 @@ def test_a_description_counts_what_the_file_holds(path: Path) -> None:
     text = "\n".join(lines(found))
     assert f"{found['segments']:,} segments of 10 s at 125 Hz" in text
     assert found["content_sha256"] in text
+    assert "labels    all unknown" in text
 
 
 def test_the_package_loads_neither_torch_nor_numpy_before_they_are_needed() -> None:
