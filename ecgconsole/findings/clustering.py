@@ -132,6 +132,7 @@ def _one_start(x: NDArray[np.float32], k: int, rng: np.random.Generator) -> tupl
         members = labels[:, None] == np.arange(k, dtype=np.int16)
         sums = members.T.astype(np.float32) @ x
         empty = np.flatnonzero(~members.any(axis=0))
-        sums[empty] = x[np.argsort(cosine, kind="stable")[: len(empty)]]
+        if len(empty):
+            sums[empty] = x[np.argsort(cosine, kind="stable")[: len(empty)]]
         centroids = unit_rows(sums)
     return centroids, objective

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from ecgconsole.clinical import link_records, patient_table
-from ecgconsole.config import Config
 from ecgconsole.dataset import Dataset, build
 from ecgconsole.findings import discover, stroke, validate
 from ecgconsole.findings.features import EMBEDDING_GROUP, ENDPOINTS, FEATURES, feature_values
@@ -50,7 +49,7 @@ def test_every_feature_and_endpoint_has_its_column_in_what_build_writes(demo_pat
 def test_on_real_tables_stroke_is_not_estimable_and_says_why(demo_patients, tmp_path, events):
     workspace = Workspace(tmp_path)
     demo_patients.to_csv(workspace.clinical_features, index=False)
-    result = stroke.run(Config(), workspace, events.reporter, events.stop)
+    result = stroke.run(quick_config(), workspace, events.reporter, events.stop)
     report = json.loads(workspace.stroke_risk.read_text())
     for name in ("concurrent_stroke", "future_stroke"):
         assert result["endpoints"][name] == "not estimable"
