@@ -40,7 +40,9 @@ def out_of_time(progress: Progress, settings: TrainingConfig) -> bool:
 
 
 def reason_to_end(progress: Progress, settings: TrainingConfig) -> str:
-    """``epochs``, ``time``, ``patience``; empty while training goes on."""
+    """``epochs``, ``time``, ``patience``; empty while training goes on, which an epoch begun always does."""
+    if progress.step_in_epoch:
+        return ""
     if progress.epoch >= settings.num_epochs:
         return "epochs"
     if out_of_time(progress, settings):

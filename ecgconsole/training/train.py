@@ -297,7 +297,7 @@ class _Training:
         self.scaler.load_state_dict(start.contents["scaler"])
         self.progress, self.sums, self.metrics = start.progress, start.contents["sums"], dict(start.sidecar.metrics)
         self.progress.resumed_from = start.path.name
-        self.progress.ended = reason_to_end(self.progress, self.settings)
+        self.progress.ended = ""
         then, now = start.sidecar.parameters["training"], self.settings.model_dump(mode="json")
         if any(then.get(name) != now[name] for name in _ORDER_PARAMETERS):
             self.progress.step_in_epoch, self.sums = 0, {}

@@ -42,3 +42,4 @@ def test_why_training_ends():
     assert reason_to_end(Progress(epoch=5, best_epoch=5), settings) == "epochs"
     assert reason_to_end(Progress(epoch=4, best_epoch=2), settings) == "patience"
     assert reason_to_end(Progress(epoch=1, best_epoch=1, seconds=60.0), settings) == "time"
+    assert reason_to_end(Progress(epoch=1, best_epoch=1, seconds=60.0, step_in_epoch=3), settings) == ""

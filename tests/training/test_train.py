@@ -376,6 +376,17 @@ def test_max_minutes_ends_training_as_done_with_a_checkpoint(workspace):
     assert load(workspace.epoch_checkpoint(result["epochs"])).progress == saved.progress
 
 
+def test_a_stop_after_time_ran_out_still_ends_the_epoch_it_cut_short(workspace):
+    """The stop falls into the validation that follows the last step."""
+    limit = ("training.num_epochs=1000", "training.max_minutes=0.0001")
+    recorder = stopping_after(3)
+    with pytest.raises(Stopped):
+        trained(workspace, *limit, recorder=recorder)
+    assert load(workspace.latest_checkpoint).progress.step_in_epoch == 1
+    assert trained(workspace, *limit)["epochs"] == 1
+    assert load(workspace.best_checkpoint).progress.ended == "time"
+
+
 def test_patience_ends_training(workspace):
     """Steps too small for single precision: every epoch is as good as the first."""
     result = trained(workspace, "training.num_epochs=50", "training.patience=2", "training.learning_rate=1e-30")
