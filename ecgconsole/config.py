@@ -229,7 +229,6 @@ class DiscoveryConfig(_Section):
     rhythm_file: str | None = Field(
         None, description="CSV record,start_seconds,end_seconds,rhythm of charted or annotated rhythm; null: none"
     )
-    batch_size: int = _how(65536, "segments assigned at a time", ge=1)
     num_workers: int | None = _how(None, "threads; null: one a core", ge=1)
 
 

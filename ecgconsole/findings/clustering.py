@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sklearn.decomposition import PCA
 
 from ecgconsole.workspace import replacing
 
+_BLOCK_ROWS = 65_536
 _SEEDING_ROWS = 10_000
 _MAX_ITERATIONS = 100
 _TOLERANCE = 1e-6
@@ -43,12 +45,11 @@ class PatternModel:
     whitening: Whitening
     centroids: NDArray[np.float32]
 
-    def assign(self, embeddings: NDArray, batch_size: int) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+    def assign(self, embeddings: NDArray) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
         """Pattern (n,) of each embedding (n, d), and its cosine with that centroid (n,)."""
         pattern = np.empty(len(embeddings), np.int16)
         similarity = np.empty(len(embeddings), np.float32)
-        for first in range(0, len(embeddings), batch_size):
-            block = slice(first, first + batch_size)
+        for block in _blocks(len(embeddings)):
             pattern[block], similarity[block] = nearest(self.whitening.directions(embeddings[block]), self.centroids)
         return pattern, similarity
 
@@ -63,15 +64,17 @@ def load_model(path: Path) -> PatternModel:
         return PatternModel(Whitening(file["mean"], file["components"]), file["centroids"])
 
 
-def patient_means(
-    whitening: Whitening, embeddings: NDArray, patient: NDArray, n_patients: int, batch_size: int
-) -> NDArray[np.float64]:
+def patient_means(whitening: Whitening, embeddings: NDArray, patient: NDArray, n_patients: int) -> NDArray[np.float64]:
     """Mean whitened components (n_patients, c) over each patient's segments; ``patient`` (n,) are codes."""
     sums = np.zeros((n_patients, len(whitening.components)))
-    for first in range(0, len(embeddings), batch_size):
-        block = slice(first, first + batch_size)
+    for block in _blocks(len(embeddings)):
         np.add.at(sums, patient[block], whitening.scores(embeddings[block]))
     return np.asarray(sums / np.maximum(np.bincount(patient, minlength=n_patients), 1)[:, None])
+
+
+def _blocks(rows: int) -> Iterator[slice]:
+    """Blocks of one size, always: the last bits of a matrix product may depend on it."""
+    return (slice(first, first + _BLOCK_ROWS) for first in range(0, rows, _BLOCK_ROWS))
 
 
 def unit_rows(x: NDArray) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ from ecgconsole.findings.balance import balanced_rows, capped_rows, half_splits,
 from ecgconsole.findings.clustering import PatternModel, fit_whitening, nearest, patient_means, spherical_kmeans
 from ecgconsole.findings.confounding import centred_by_patient, confounding
 from ecgconsole.findings.inputs import SPLITS, Segments, embedding_files, read_segments
-from ecgconsole.findings.provenance import file_sha256, named_file
+from ecgconsole.findings.provenance import file_sha256, named_file, parameters
 from ecgconsole.findings.stability import HalfSplit, choose_k, cluster_jaccard, density_check, fit_half_split
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.workspace import Workspace, replacing, write_json
@@ -64,10 +64,10 @@ def run(
     # One BLAS thread in each of our threads: the same bytes for any number of them.
     with threadpool_limits(1):
         found = discover_patterns(segments, settings, workers, reporter, stop)
-        pattern, similarity = found.model.assign(segments.embeddings, settings.batch_size)
+        pattern, similarity = found.model.assign(segments.embeddings)
         stop.raise_if_requested(_NOTHING_SAVED)
         report = _report(config, workspace, segments, found, pattern, similarity)
-        _write_tables(workspace, segments, found.model, pattern, similarity, settings.batch_size)
+        _write_tables(workspace, segments, found.model, pattern, similarity)
     report["embeddings"] = [{"file": f.name, "sha256": file_sha256(f)} for f in files]
     report["assignments"] = named_file(workspace.assignments)
     report["model"] = named_file(workspace.pattern_model)
@@ -199,7 +199,7 @@ def _report(
         )
     return {
         "format_version": 1,
-        "parameters": settings.model_dump(mode="json"),
+        "parameters": parameters(config, "discovery"),
         "segments": len(segments),
         "patients": {name: int(np.sum(segments.patient_split == code)) for code, name in enumerate(SPLITS)},
         "selection": found.selection,
@@ -288,7 +288,7 @@ def _confounding(segments: Segments, model: PatternModel, settings: DiscoveryCon
 
 
 def _write_tables(
-    workspace: Workspace, segments: Segments, model: PatternModel, pattern: NDArray, similarity: NDArray, batch: int
+    workspace: Workspace, segments: Segments, model: PatternModel, pattern: NDArray, similarity: NDArray
 ) -> None:
     model.save(workspace.pattern_model)
     split = np.array(SPLITS)[segments.patient_split]
@@ -303,7 +303,7 @@ def _write_tables(
     )
     with replacing(workspace.assignments) as temporary:
         table.to_parquet(temporary, index=False)
-    components = patient_means(model.whitening, segments.embeddings, segments.patient, len(segments.patients), batch)
+    components = patient_means(model.whitening, segments.embeddings, segments.patient, len(segments.patients))
     means = pd.DataFrame(components, columns=[f"component_{i + 1}" for i in range(components.shape[1])])
     means.insert(0, "patient_id", segments.patients)
     means.insert(1, "split", split)

@@ -94,8 +94,6 @@ def _components(
             f"the embeddings of {workspace.folder} have {segments.embeddings.shape[1]} numbers a segment, the model "
             f"was made with {len(whitening.mean)}: embed with the checkpoint that belongs to the model"
         )
-    means = patient_means(
-        whitening, segments.embeddings, segments.patient, len(segments.patients), config.discovery.batch_size
-    )
+    means = patient_means(whitening, segments.embeddings, segments.patient, len(segments.patients))
     names = [f"embedding_{i + 1}" for i in range(means.shape[1])]
     return pd.DataFrame(means, index=pd.Index(segments.patients.astype(str), name="patient_id"), columns=names), None

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
+from ecgconsole.findings import clustering
 from ecgconsole.findings.clustering import (
     PatternModel,
     fit_whitening,
@@ -65,13 +66,17 @@ def test_a_cluster_that_empties_is_seeded_again():
     assert len(np.unique(nearest(x, centroids)[0])) == 3
 
 
-def test_assignment_is_the_same_for_any_batch_and_after_saving(tmp_path):
+def test_assignment_in_blocks_is_that_of_each_segment_and_the_same_after_saving(tmp_path, monkeypatch):
     made = plant(tmp_path)
     whitening = fit_whitening(made.embeddings, 8, 0.99)
     model = PatternModel(whitening, spherical_kmeans(whitening.directions(made.embeddings), 5, 0, 2)[0])
     model.save(tmp_path / "model.npz")
-    whole = model.assign(made.embeddings, 10**6)
-    small = load_model(tmp_path / "model.npz").assign(made.embeddings, 37)
+    whole = model.assign(made.embeddings)
+    again = load_model(tmp_path / "model.npz").assign(made.embeddings)
+    assert (whole[0] == again[0]).all()
+    assert (whole[1] == again[1]).all()
+    monkeypatch.setattr(clustering, "_BLOCK_ROWS", 37)
+    small = model.assign(made.embeddings)
     assert (whole[0] == small[0]).all()
     assert np.allclose(whole[1], small[1], atol=1e-5)
 
@@ -81,4 +86,4 @@ def test_patient_means_are_means():
     x, patient = rng.normal(size=(50, 4)).astype(np.float32), rng.integers(0, 3, 50)
     whitening = fit_whitening(x, 3, 1.0)
     slow = [whitening.scores(x[patient == p]).mean(axis=0) for p in range(3)]
-    assert np.allclose(patient_means(whitening, x, patient, 3, 7), slow, atol=1e-5)
+    assert np.allclose(patient_means(whitening, x, patient, 3), slow, atol=1e-5)

@@ -58,14 +58,9 @@ def test_the_bytes_are_the_same_for_any_number_of_threads_and_after_a_stop(plant
     one = quick_config(discovery={"num_workers": 1})
     three = quick_config(discovery={"num_workers": 3})
     discover.run(one, first, events.reporter, stop)
-    discover.run(three, second, events.reporter, stop, embeddings=planted.files)
-    for name in OUTPUTS[1:]:
+    discover.run(three, second, events.reporter, stop, embeddings=sorted(planted.files))
+    for name in OUTPUTS:
         assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
-    reports = [json.loads(w.patterns.read_text()) for w in (first, second)]
-    for report in reports:
-        report["parameters"].pop("num_workers")
-        report["embeddings"].sort(key=lambda e: e["file"])
-    assert reports[0] == reports[1]
 
 
 def test_only_training_patients_shape_the_patterns(planted, events):

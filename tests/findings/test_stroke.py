@@ -180,7 +180,7 @@ def test_predict_on_the_same_patients_equals_the_run_and_needs_the_same_encoder(
     workspace = Workspace(folder)
     whitening = fit_whitening(x, 5, 1.0)
     PatternModel(whitening, np.eye(5, dtype=np.float32)).save(workspace.pattern_model)
-    means = pd.DataFrame(patient_means(whitening, x, patient, 200, 100)).rename(columns=lambda i: f"component_{i + 1}")
+    means = pd.DataFrame(patient_means(whitening, x, patient, 200)).rename(columns=lambda i: f"component_{i + 1}")
     means.assign(patient_id=table["patient_id"]).to_parquet(workspace.patient_embeddings)
     _, report, _ = run(folder, table, events)
     assert models(report, "future_stroke")["with embedding"]["features"][-3:] == [
