@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ecgconsole.dataset import build, shards
 from ecgconsole.dataset import merge as merging
-from ecgconsole.dataset import shards
 
 
 def switch(folder: Path, name: str, times: int) -> None:
@@ -77,3 +77,9 @@ def limited_merge(plan: Any, output: Path) -> Any:
     if happens(output.parent / "shards", "limit"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     return merging.merge(plan, output)
+
+
+def dying_scan(root: Path, folders: Any, layout: str, config: Any) -> Any:
+    if happens(Path(config.data.patient_map).parent / "shards", "die"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return build.scan_folders(root, folders, layout, config)

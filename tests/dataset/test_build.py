@@ -229,6 +229,27 @@ def test_without_tables_labels_are_null_and_signals_the_same(
     assert of_kind(events, "progress")[0]["done"] == 4
 
 
+def test_headers_are_read_in_workers_too_also_when_one_dies(
+    config_of: Callable[..., Config],
+    cohort: Path,
+    build: Build,
+    reference: tuple[Path, dict[str, Any], list[dict]],
+    tmp_path: Path,
+    monkeypatch: Any,
+) -> None:
+    monkeypatch.setattr(build_module, "SCAN_IN_PROCESS_HEADERS", 0)
+    monkeypatch.setattr(build_module, "SCAN_FOLDERS_AT_ONCE", 5)
+    monkeypatch.setattr(build_module, "scan_folders", lethal.dying_scan)
+    lethal.switch(tmp_path / "shards", "die", 1)
+    # A map that maps nobody also tells the stand-in where its switch lies.
+    (tmp_path / "map.csv").write_text("record,patient\nabsent,x\n")
+    settings = {"data.clinical_dir": str(cohort / "clinical"), "data.patient_map": str(tmp_path / "map.csv")}
+    result, events = build(config_of(cohort / "waveforms", **settings), tmp_path / "out")
+    assert result == reference[1] | {"bytes": result["bytes"]}
+    assert "patient-map-unused" in codes(events)
+    assert (tmp_path / "lethal.die").read_text() == "0"
+
+
 @pytest.mark.usefixtures("kept_worker")
 def test_killed_after_the_shards_were_removed_nothing_is_built_again(
     config: Config, build: Build, reference: tuple[Path, dict[str, Any], list[dict]], tmp_path: Path
