@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecgconsole.config import PATH_KEYS, Config
-from ecgconsole.errors import EcgConsoleError, ExitCode
+from ecgconsole.errors import EcgConsoleError, ExitCode, InputError
 from ecgconsole.text import count, duration, size
 from ecgconsole.workspace import Workspace
 
@@ -136,6 +136,17 @@ def _inputs(config: Config) -> Iterator[Check]:
         if path is not None:
             there = Path(path).exists() and os.access(path, os.R_OK)
             yield Check(key, there, path, "no such file or folder, or it cannot be read", ExitCode.INPUT)
+            if there and key == "data.clinical_dir":
+                yield _tables(Path(path))
+
+
+def _tables(folder: Path) -> Check:
+    from ecgconsole.clinical import check_tables
+
+    try:
+        return Check("tables", True, ", ".join(check_tables(folder)))
+    except InputError as error:
+        return Check("tables", False, str(error), "", ExitCode.INPUT)
 
 
 def _forecast(workspace: Workspace | None, config: Config) -> Check:

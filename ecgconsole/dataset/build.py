@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ecgconsole import __version__
-from ecgconsole.clinical import prevalence_warnings
+from ecgconsole.clinical import check_tables, prevalence_warnings
 from ecgconsole.config import Config, flatten, is_execution_key
 from ecgconsole.dataset import tables
 from ecgconsole.dataset.discovery import (
@@ -70,6 +70,8 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
     if config.build.compression == "zstd":
         import_zstd()
     split_file = read_split_file(Path(config.split.file)) if config.split.file else {}
+    if config.data.clinical_dir is not None:
+        check_tables(Path(config.data.clinical_dir))  # now, not after hours of recordings
     folder = _prepared(workspace, config, rebuild)
     with start_workers(config.build.executor, config.build.num_workers, config.build.scheduler_address) as workers:
         cohort = _discovered(root, config, workers)

@@ -390,6 +390,17 @@ def test_a_forecast_beyond_the_free_space_stops_before_anything_is_built(
 
 
 @pytest.mark.usefixtures("kept_worker")
+def test_tables_that_cannot_be_used_are_told_before_anything_is_built(
+    cohort: Path, config_of: Callable[..., Config], build: Build, tmp_path: Path
+) -> None:
+    tables = tmp_path / "tables"
+    shutil.copytree(cohort / "clinical", tables)
+    (tables / "DIAGNOSES_ICD.csv.gz").unlink()
+    with pytest.raises(InputError, match="no DIAGNOSES_ICD"):
+        build(config_of(cohort / "waveforms", **{"data.clinical_dir": str(tables)}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_recordings_that_cannot_be_read_are_tried_again_then_named(
     config: Config, build: Build, reference: tuple[Path, dict[str, Any], list[dict]], tmp_path: Path, monkeypatch: Any
 ) -> None:
