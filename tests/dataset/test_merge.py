@@ -55,7 +55,7 @@ def plan(shards: tuple[list[Path], list[Manifest]]) -> MergePlan:
     )
 
 
-@pytest.mark.parametrize("compression", ["gzip", "none"])
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
 def test_rows_follow_one_another_in_plan_order(plan: MergePlan, tmp_path: Path, compression: str) -> None:
     sha256, n_bytes = merge(replace(plan, compression=compression), tmp_path / "x.h5")
     assert n_bytes == (tmp_path / "x.h5").stat().st_size

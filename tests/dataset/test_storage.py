@@ -58,7 +58,7 @@ def test_rows_are_read_in_any_order(
         np.testing.assert_array_equal(reader.slice(start, stop), SIGNAL[start:stop])
 
 
-@pytest.mark.parametrize("compression", ["gzip", "none"])
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
 def test_other_compressions_hold_the_same_content(tmp_path: Path, compression: str) -> None:
     write(tmp_path / "gzip.h5", [70], 70)
     write(tmp_path / "x.h5", [70], 70, compression)
