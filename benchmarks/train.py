@@ -7,6 +7,8 @@ it is changed). Each pair runs both sides one after the other, so that a machine
 The same network, dataset and batch on all sides; augmentation too.
 """
 
+# ruff: noqa: I001 - ecgconsole.training first: it tells OpenMP how to wait, which torch reads when it is imported.
+
 from __future__ import annotations
 
 import argparse
@@ -15,19 +17,26 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import ecgconsole.training  # noqa: F401
 import h5py
 import numpy as np
+import torch
 
 from ecgconsole.config import Config, resolve
 from ecgconsole.dataset import Dataset
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.training import train
+from ecgconsole.training.device import arithmetic_of
 from ecgconsole.training.loader import Batch, Loader
+from ecgconsole.training.sampler import Sampler
+from ecgconsole.training.segments import read_split
+from ecgconsole.training.step import backward
 from ecgconsole.workspace import Workspace
 
 READ_FROM_DISK = Loader.batches
@@ -60,6 +69,34 @@ def segments_per_second(config: Config, dataset: Path, fixed: bool) -> float:
         workspace.dataset.symlink_to(dataset.resolve())
         train.run(config, workspace, Reporter("train", collect), Stop())
     return statistics.median(speeds[1:] or speeds)
+
+
+def processor_time(config: Config, path: Path) -> None:
+    """Processor time of preparing a batch beside that of a step on it: holds on a machine that is busy besides."""
+    settings, arithmetic = config.training, arithmetic_of("cpu", "fp32")
+    with Dataset(path) as dataset:
+        segments = read_split(dataset, "train")
+        sampler = Sampler(
+            segments, settings.batch_size, settings.segments_per_patient, settings.positive_within_seconds, 0
+        )
+        loader = Loader(dataset, sampler, segments.rhythm, 0, arithmetic.device)
+        rate = dataset.sampling_rate_hz
+        began = time.process_time()
+        batches = [batch for epoch in range(3) for batch in READ_FROM_DISK(loader, epoch)]
+        prepare_ms = 1000 * (time.process_time() - began) / len(batches)
+    model = train.new_model(train.architecture_of(config), 0)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    steps_ms = []
+    for batch in batches[:12]:
+        began = time.process_time()
+        backward(model, batch, settings, rate, arithmetic, scaler, micro=2 * settings.batch_size)
+        steps_ms.append(1000 * (time.process_time() - began))
+    step_ms = statistics.median(steps_ms[2:])
+    print(
+        f"processor time a batch: {prepare_ms:.2f} ms to prepare, {step_ms:.1f} ms for views, forward and backward: ",
+        end="",
+    )
+    print(f"{100 * prepare_ms / step_ms:.2f} %", flush=True)
 
 
 def plain_file(dataset: Path, path: Path) -> None:
@@ -100,6 +137,7 @@ def main() -> None:
     config = resolve(args.config, settings, {}).config
     dataset = Workspace(args.out).dataset
     print(f"torch {version('torch')}, batch {config.training.batch_size}, {config.model}")
+    processor_time(config, dataset)
     with_data, fixed, ours, plain = [], [], [], []
     for _ in range(args.pairs):
         with_data.append(segments_per_second(config, dataset, fixed=False))
