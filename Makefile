@@ -33,7 +33,7 @@ lint: install ## linter, formatter, types, import contracts
 	$(BIN)/lint-imports
 
 test: lint ## all that lands must pass, under ten minutes on two cores
-	$(BIN)/python -m pytest -m "not slow" $(TESTS)
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(TESTS)
 
 test-slow: install ## the longer proofs: kills, interruptions, whole runs on real recordings
 	$(BIN)/python -m pytest -m slow $(TESTS)
