@@ -16,7 +16,8 @@ import torch
 from ecgconsole.config import preset_path
 from ecgconsole.dataset import Dataset
 from ecgconsole.training.checkpoints import load
-from ecgconsole.training.embed import model_of
+from ecgconsole.training.device import arithmetic_of
+from ecgconsole.training.embed import embed_signals, model_of
 from ecgconsole.training.monitors import effective_rank, retrieval
 from ecgconsole.training.train import new_model
 from ecgconsole.workspace import Workspace
@@ -28,12 +29,10 @@ def values(events, name):
 
 
 def retrieval_of_test_windows(model, dataset: Dataset) -> float:
+    """Of each test window's PPG by its ECG, among all test windows, from the embeddings themselves."""
     rows = np.flatnonzero((dataset.split == "test") & dataset.present.all(axis=1))
-    pairs = list(zip(model.encoders, model.cross_projectors, strict=True))
-    with torch.no_grad():
-        signal = torch.from_numpy(dataset.physical(rows))
-        ecg, ppg = (p(e(signal[:, c])) for c, (e, p) in enumerate(pairs))
-    return retrieval(ecg, ppg)
+    vectors = torch.from_numpy(embed_signals(model, dataset.physical(rows), arithmetic_of("cpu", "fp32")))
+    return retrieval(vectors[:, 0], vectors[:, 1])
 
 
 @pytest.mark.slow
