@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import PurePath
 from typing import Any
 
 from ecgconsole.jobs.snapshot import elapsed_seconds
@@ -112,7 +113,7 @@ def _metric(e: dict[str, Any]) -> str:
 
 def _checkpoint(e: dict[str, Any]) -> str:
     loss = "" if e.get("val_loss") is None else f", val_loss {significant(e['val_loss'])}"
-    return f"checkpoint of epoch {e.get('epoch')}, step {e.get('step')}{loss}: {e.get('path')}"
+    return f"checkpoint of epoch {e.get('epoch')}, step {e.get('step')}{loss}: {PurePath(str(e.get('path'))).name}"
 
 
 def _warning(e: dict[str, Any]) -> str:
