@@ -28,7 +28,7 @@ def test_patterns_named_on_training_people_match_the_planted_rhythm_on_test_peop
             {
                 **demo,
                 "data": {"waveform_dir": str(cohort / "waveforms"), "clinical_dir": str(cohort / "clinical")},
-                "training": {**demo["training"], "max_minutes": None, "num_epochs": 3},
+                "training": {**demo["training"], "max_minutes": None, "num_epochs": 5},
                 "discovery": {"rhythm_file": str(cohort / "truth" / "rhythm.csv")},
             }
         )
