@@ -64,6 +64,33 @@ STAGES: tuple[Stage, ...] = (
         outputs=("train_embeddings", "val_embeddings", "test_embeddings"),
         unit="segments",
     ),
+    Stage(
+        name="discover",
+        target="ecgconsole.findings.discover:run",
+        after=("build", "embed"),
+        settings=("discovery",),
+        paths=("discovery.rhythm_file",),
+        outputs=("patterns", "pattern_model", "assignments", "patient_embeddings"),
+        unit="half-splits",
+    ),
+    Stage(
+        name="validate",
+        target="ecgconsole.findings.validate:run",
+        after=("build", "discover"),
+        settings=("validation",),
+        paths=(),
+        outputs=("validation",),
+        unit="steps",
+    ),
+    Stage(
+        name="stroke",
+        target="ecgconsole.findings.stroke:run",
+        after=("build", "discover"),
+        settings=("stroke",),
+        paths=(),
+        outputs=("stroke_risk", "stroke_model", "stroke_predictions"),
+        unit="cross-validations",
+    ),
 )
 
 STAGE_NAMES = tuple(s.name for s in STAGES)
