@@ -29,6 +29,7 @@ from ecgconsole.signals.headers import (
     RecordError,
     RecordHeader,
     SegmentHeader,
+    is_absent,
     is_numerics_name,
     is_waveform,
     read_record,
@@ -100,7 +101,7 @@ def discover(
     looked for and what was found.
     """
     root = waveform_dir(config)
-    folders = header_folders(root)
+    folders, forbidden = header_folders(root)
     layout, wanted = choose_layout(config.data.layout, folders)
     names = read_patient_map(Path(config.data.patient_map)) if config.data.patient_map else {}
     if scan_all is None:
@@ -108,7 +109,7 @@ def discover(
     else:
         scans = scan_all(layout, wanted)
     recordings: list[Recording] = []
-    rejections: list[Rejection] = []
+    rejections = [Rejection(Reason.UNREADABLE, "", "", sanitise(f), "no permission to list it") for f in forbidden]
     other: Counter[str] = Counter()
     numerics = 0
     for scan in scans:
@@ -145,15 +146,26 @@ def waveform_dir(config: Config) -> Path:
     return root
 
 
-def header_folders(root: Path) -> list[HeaderFolder]:
-    """All folders with headers, sorted by path. Links are followed, each real folder entered once."""
+def header_folders(root: Path) -> tuple[list[HeaderFolder], list[str]]:
+    """All folders with headers, sorted by path, and those that may not be listed (``lost+found``, for one).
+
+    Links are followed, each real folder entered once.
+    """
     found: list[HeaderFolder] = []
+    forbidden: list[str] = []
     entered = {_identity(os.stat(root))}
     pending = [""]
     while pending:
         path = pending.pop()
         names = []
-        with os.scandir(root / path) as entries:
+        try:
+            entries = os.scandir(root / path)
+        except PermissionError:
+            if not path:
+                raise
+            forbidden.append(path)
+            continue
+        with entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
@@ -164,7 +176,7 @@ def header_folders(root: Path) -> list[HeaderFolder]:
                     pending.append(f"{path}/{entry.name}" if path else entry.name)
         if names:
             found.append(HeaderFolder(path, tuple(sorted(names))))
-    return sorted(found, key=lambda f: f.path)
+    return sorted(found, key=lambda f: f.path), sorted(forbidden)
 
 
 def choose_layout(layout: str, folders: list[HeaderFolder]) -> tuple[str, list[HeaderFolder]]:
@@ -263,7 +275,9 @@ def inputs_digest(root: Path, header: RecordHeader) -> str:
         try:
             stat = os.stat(root / path)
             line = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if not is_absent(error):
+                raise
             line = f"{path}\0absent\n"
         digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
@@ -334,7 +348,12 @@ def _nothing_found(
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=True)
+    try:
+        return entry.is_dir(follow_symlinks=True)
+    except OSError as error:
+        if not is_absent(error):
+            raise
+        return False  # a link to itself
 
 
 def _identity(stat: os.stat_result) -> tuple[int, int]:

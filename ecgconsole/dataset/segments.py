@@ -54,7 +54,9 @@ def patient_rows(root: Path, patient: Patient, config: Config, tally: Tally) -> 
     def report(problem: Problem, record: str) -> None:
         if problem not in reported:
             reported.add(problem)
-            tally.rejected.append(_problem_row(patient.patient_id, record, problem))
+            # The record's own header was read: what is wrong with a header is wrong with a segment's.
+            level = "segment" if problem.reason.unit == "record" else problem.reason.unit
+            tally.rejected.append(_problem_row(level, patient.patient_id, record, problem))
 
     for header in headers:
         for problem in record_problems(header):
@@ -142,7 +144,7 @@ def _headers(root: Path, patient: Patient, tally: Tally) -> list[RecordHeader]:
         try:
             headers.append(read_record(root, recording.record))
         except RecordError as error:
-            tally.rejected.append(_problem_row(patient.patient_id, recording.record, error.problem))
+            tally.rejected.append(_problem_row("record", patient.patient_id, recording.record, error.problem))
     return headers
 
 
@@ -247,13 +249,14 @@ def _rejected_rows(patient_id: str, batch: WindowBatch) -> list[Rows]:
     ]
 
 
-def _problem_row(patient_id: str, record: str, problem: Problem) -> Rows:
-    return _row(problem.reason.unit, patient_id, record, problem.where, problem.reason, problem.detail)
+def _problem_row(level: str, patient_id: str, record: str, problem: Problem) -> Rows:
+    return _row(level, patient_id, record, problem.where, problem.reason, problem.detail)
 
 
 def _row(level: str, patient_id: str, record: str, where: str, reason: Reason, detail: str) -> Rows:
     def text(value: str) -> np.ndarray:
-        return np.array([as_bytes(sanitise(value, TEXT_BYTES))[:TEXT_BYTES] or b""])
+        # A character of several bytes at the cut goes whole.
+        return np.array([as_bytes(sanitise(value, TEXT_BYTES))[:TEXT_BYTES].decode(errors="ignore").encode()])
 
     return {
         "level": np.array([as_bytes(level)], "S8"),

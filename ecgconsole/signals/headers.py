@@ -5,6 +5,7 @@ The format is that of header(5) of the WFDB manual, https://physionet.org/physio
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 from dataclasses import dataclass, replace
@@ -22,6 +23,11 @@ MAXIMUM_RATE_HZ = 1e6
 MINIMUM_WAVEFORM_RATE_HZ = 20.0
 DEFAULT_RATE_HZ = 250.0
 DEFAULT_GAIN = 200.0
+# Beyond these, no float32 holds what the samples would mean.
+MAXIMUM_GAIN = 1e9
+MAXIMUM_BASELINE = 2.0**32
+# No such name can be: absent, below a file, a link to itself, longer than any name. All else is the disk's fault.
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _MILLIVOLTS = {"nv": 1e-6, "uv": 1e-3, "\N{MICRO SIGN}v": 1e-3, "\N{GREEK SMALL LETTER MU}v": 1e-3, "v": 1e3}
 
 # Bits a stored sample takes. FLAC formats (508, 516, 524) have no fixed size.
@@ -196,6 +202,11 @@ def is_safe_name(name: str) -> bool:
     )
 
 
+def is_absent(error: OSError) -> bool:
+    """Whether the error says that a name leads to no file, rather than that the disk failed."""
+    return error.errno in _ABSENT
+
+
 def channel_rate_hz(segment: SegmentHeader, signal: SignalSpec) -> float:
     return segment.sampling_rate_hz * signal.samples_per_frame
 
@@ -217,10 +228,12 @@ def _header_lines(path: Path, absent: Reason) -> list[str]:
     try:
         with path.open("rb") as file:
             data = file.read(MAXIMUM_HEADER_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise _Bad(absent, f"no file {sanitise(path.name)}") from error
     except PermissionError as error:
         raise _Bad(Reason.UNREADABLE, f"no permission to read {sanitise(path.name)}") from error
+    except OSError as error:
+        if not is_absent(error) and not isinstance(error, IsADirectoryError):
+            raise
+        raise _Bad(absent, f"no file {sanitise(path.name)}") from error
     if len(data) > MAXIMUM_HEADER_BYTES or b"\0" in data:
         raise _Bad(Reason.HEADER_JUNK, "not a text of header size")
     text = data.decode("utf-8", errors="replace")
@@ -300,6 +313,8 @@ def _signal(line: str) -> SignalSpec:
         gain = _number(parts[1], "gain")
         baseline = _number(parts[2], "baseline") if parts[2] else None
         unit = parts[3] or "mV"
+        if (gain and not 1 / MAXIMUM_GAIN <= abs(gain) <= MAXIMUM_GAIN) or abs(baseline or 0) > MAXIMUM_BASELINE:
+            raise _Bad(Reason.HEADER_JUNK, f"impossible gain or baseline: {sanitise(fields[2], 60)}")
     numbers: list[int | None] = [_integer(text, "signal field") for text in fields[3:7]]
     resolution, zero, initial, checksum = numbers + [None] * (4 - len(numbers))
     resolution = resolution or ADC_RESOLUTION_BITS.get(code)
@@ -347,7 +362,9 @@ def _length_from_file(folder: Path, segment: SegmentHeader) -> int:
     bits = FORMAT_BITS.get(group[0].format)
     try:
         n_bytes = (folder / file).stat().st_size - group[0].byte_offset
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if not is_absent(error):
+            raise
         return 0
     if bits is None or n_bytes <= 0:
         return 0
@@ -361,7 +378,9 @@ def _file_problem(folder: Path, record: str, segment: SegmentHeader) -> Problem 
         where = sanitise(f"{parent}/{file}" if parent else file)
         try:
             found = (folder / file).stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if not is_absent(error):
+                raise
             return Problem(Reason.DAT_MISSING, where, "no such file")
         expected = expected_bytes(segment, file)
         if expected is not None and found < expected:

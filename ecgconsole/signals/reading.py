@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgconsole.errors import InputError
-from ecgconsole.signals.headers import UNTRUSTED_FORMATS, Problem, SegmentHeader, SignalSpec
+from ecgconsole.signals.headers import UNTRUSTED_FORMATS, Problem, SegmentHeader, SignalSpec, is_absent
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.text import sanitise
 
@@ -181,10 +181,12 @@ class SegmentSamples:
         if self._last is None or self._last[0] != key:
             try:
                 raw = np.fromfile(self._folder / file, np.uint8, count, offset=start)
-            except FileNotFoundError as error:
-                raise SegmentError(Problem(Reason.DAT_MISSING, self._where(file), "no such file")) from error
             except (PermissionError, IsADirectoryError) as error:
                 raise SegmentError(Problem(Reason.UNREADABLE, self._where(file), "not readable")) from error
+            except OSError as error:
+                if not is_absent(error):
+                    raise
+                raise SegmentError(Problem(Reason.DAT_MISSING, self._where(file), "no such file")) from error
             if len(raw) < count:
                 detail = f"{start + count} bytes expected, {start + len(raw)} found"
                 raise SegmentError(Problem(Reason.DAT_TRUNCATED, self._where(file), detail))

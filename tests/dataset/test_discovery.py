@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -206,8 +207,27 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     root.mkdir()
     (root / "linked").symlink_to(tmp_path / "elsewhere")
     (root / "loop").symlink_to(root)
+    (root / "itself").symlink_to("itself")
     (root / "dangling").symlink_to(tmp_path / "nowhere")
-    assert [(f.path, f.names) for f in header_folders(root)] == [("linked", ("100",))]
+    assert [(f.path, f.names) for f in header_folders(root)[0]] == [("linked", ("100",))]
+
+
+def test_a_folder_that_may_not_be_listed_is_named_and_the_rest_goes_on(
+    find: Callable[..., Cohort], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(tmp_path, "100")
+    (tmp_path / "lost+found").mkdir()
+    scandir = os.scandir
+
+    def guarded(path: Path) -> Any:
+        if Path(path).name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    cohort = find()
+    assert [p.patient_id for p in cohort.patients] == ["100"]
+    assert [(r.reason, r.where) for r in cohort.rejections] == [(Reason.UNREADABLE, "lost+found")]
 
 
 def test_nothing_usable_names_what_was_looked_for_and_found(find: Callable[..., Cohort], tmp_path: Path) -> None:

@@ -15,44 +15,9 @@ from ecgconsole.signals.headers import RecordError, read_record
 from ecgconsole.signals.reading import MISSING_CODE, SegmentError, SegmentSamples, read_channel
 from ecgconsole.signals.reasons import Reason
 
-from .records import write_segment
+from .records import encode, write_segment
 
 LIMITS = {16: 2**15, 24: 2**23, 32: 2**31, 61: 2**15, 80: 2**7, 160: 2**15, 212: 2**11, 310: 2**9, 311: 2**9}
-
-
-def encode(codes: list[int], fmt: int) -> bytes:
-    """Slow and obvious, byte by byte, from signal(5)."""
-    out = bytearray()
-    if fmt == 212:
-        padded = [c & 0xFFF for c in codes] + [0] * (len(codes) % 2)
-        for a, b in zip(padded[::2], padded[1::2], strict=True):
-            out += bytes([a & 0xFF, (a >> 8) | (b >> 8 << 4), b & 0xFF])
-        return bytes(out)
-    if fmt in (310, 311):
-        padded = [c & 0x3FF for c in codes] + [0] * (-len(codes) % 3)
-        for i in range(0, len(padded), 3):
-            a, b, c = padded[i : i + 3]
-            if fmt == 310:
-                words = (a << 1 | (c & 0x1F) << 11, b << 1 | (c >> 5) << 11)
-                out += words[0].to_bytes(2, "little") + words[1].to_bytes(2, "little")
-            else:
-                out += (a | b << 10 | c << 20).to_bytes(4, "little")
-        return bytes(out)
-    for code in codes:
-        match fmt:
-            case 80:
-                out += bytes([code + 128])
-            case 16:
-                out += (code & 0xFFFF).to_bytes(2, "little")
-            case 61:
-                out += (code & 0xFFFF).to_bytes(2, "big")
-            case 160:
-                out += (code + 32768).to_bytes(2, "little")
-            case 24:
-                out += (code & 0xFFFFFF).to_bytes(3, "little")
-            case 32:
-                out += (code & 0xFFFFFFFF).to_bytes(4, "little")
-    return bytes(out)
 
 
 def write_codes(folder: Path, fmt: int, columns: list[list[int]], checksums: bool = True, extra: str = "") -> None:
