@@ -171,7 +171,8 @@ def _draw_person(
     for admission in admissions:
         _draw_prescriptions(admission, has_af, rng)
     if age > 89:  # MIMIC-III shifts such births to 300 years before the first admission
-        born = born.replace(year=admissions[0].admitted.year - 300)
+        year = admissions[0].admitted.year - 300
+        born = born.replace(year=year, day=28 if (born.month, born.day) == (2, 29) else born.day)
     records = _plan_records(admissions, index, hours, number, rng)
     return Person(
         subject_id=subject_id,

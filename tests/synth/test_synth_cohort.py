@@ -263,3 +263,8 @@ def test_tables_that_cannot_be_read_are_named(cohort, tmp_path: Path, spoil, mes
     with pytest.raises(InputError, match=message):
         synthesise(tmp_path / "out", patients=3, hours=0.05, seed=1, clinical=folder)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_birth_on_a_leap_day_is_shifted_too() -> None:
+    # The 296th of these people was born on 29 February and is over 89.
+    assert len(draw_people(patients=500, hours=0.05, seed=1)) == 500
