@@ -1,0 +1,224 @@
+"""Segments/s of the build against a plain one on the same recordings, and where its time goes.
+
+usage: benchmarks/build.py [--patients 60] [--hours 2] [--workers 2] [--pairs 3] [--cohort DIR]
+
+A synthetic cohort (made, or taken from DIR where one is) is built by ``naive_build.py`` and by ``ecgconsole build`` in
+turn, with the same number of worker processes, the files in the page cache. Both are timed from outside, start of the
+interpreter included; beside it, by their own clocks, from the first recording to the last byte. Ours does more: every
+index, every checksum, rejections with reasons, shards, a verified merge.
+
+Then everything runs once in one process, with a clock around each part. With NeuroKit2 installed, its indices of 300
+windows are timed too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from ecgconsole.config import resolve
+from ecgconsole.dataset import Dataset, build, segments, shards
+from ecgconsole.signals import beats, quality, rhythm, windows
+from ecgconsole.stage import Reporter, Stop
+from ecgconsole.synth import synthesise
+from ecgconsole.workspace import Workspace
+
+# What each part is made of: functions by the name under which they are called.
+PARTS: dict[str, tuple[tuple[Any, str], ...]] = {
+    "discover": ((build, "_discovered"),),
+    "read, checksums": ((windows, "read_rows"),),
+    "filter": ((windows, "spectrum"), (windows, "apply_response"), (windows, "windows_of")),
+    "R peaks": ((beats, "r_peaks"),),
+    "pulses": ((beats, "pulses"),),
+    "rhythm, templates": (
+        (windows, "beats_of"), (windows, "template_correlation"), (rhythm, "rhythm"), (rhythm, "intervals"),
+    ),
+    "quality": tuple((quality, n) for n in ("moments", "ecg_spectrum", "ppg_spectrum", "ecg_reasons", "ppg_reasons")),
+    "quantise": ((segments, "quantise"),),
+    "write shards": ((shards.ShardFile, "append"), (shards.ShardFile, "finish"), (shards, "file_sha256")),
+    "merge": ((build, "merge"),),
+    "tables": ((build, "write_rejected"), (build.tables, "metadata_frame"), (build.tables, "write_features")),
+}  # fmt: skip
+
+
+def settings(cohort: Path, workers: int) -> list[str]:
+    """The build of every window, as the plain build has them."""
+    return [
+        f"data.waveform_dir={cohort / 'waveforms'}",
+        f"build.num_workers={workers}",
+        "build.min_segments_per_patient=1",
+        "build.max_segments_per_patient=null",
+    ]
+
+
+def naive(cohort: Path, workers: int, folder: Path) -> dict[str, float]:
+    command = [sys.executable, Path(__file__).with_name("naive_build.py"), cohort, folder / "naive.h5"]
+    began = time.perf_counter()
+    done = subprocess.run([*command, "--workers", str(workers)], check=True, capture_output=True, text=True)
+    return {**json.loads(done.stdout), "outside": time.perf_counter() - began}
+
+
+def ours(cohort: Path, workers: int, folder: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "ecgconsole", "build", "-o", folder / "out", "--output", "json"]
+    command += [a for s in settings(cohort, workers) for a in ("--set", s)]
+    began = time.perf_counter()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    outside = time.perf_counter() - began
+    (finished,) = (e for e in map(json.loads, done.stdout.splitlines()) if e["kind"] == "stage_finished")
+    result = finished["result"]
+    return {**{k: result[k] for k in ("segments", "bytes")}, "seconds": finished["seconds"], "outside": outside}
+
+
+class Here:
+    """Workers that are this very process."""
+
+    n, deaths = 1, ()
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing was started."""
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+def seconds_by_part(cohort: Path, folder: Path) -> tuple[Counter[str], float, int]:
+    """Seconds of each of ``PARTS`` in a build by one process, of all of it, and its segments.
+
+    A part that is called by another counts in that other alone.
+    """
+    spent: Counter[str] = Counter()
+    inside: list[str] = []
+
+    def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            if inside:
+                return function(*arguments, **named)
+            with clock(part):
+                return function(*arguments, **named)
+
+        return call
+
+    @contextmanager
+    def clock(part: str) -> Iterator[None]:
+        inside.append(part)
+        began = time.perf_counter()
+        yield
+        spent[part] += time.perf_counter() - began
+        inside.pop()
+
+    config = resolve(overrides=settings(cohort, 1), environment={}).config
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(build, "start_workers", lambda *_: Here()))
+        for part, functions in PARTS.items():
+            for owner, name in functions:
+                stack.enter_context(patch.object(owner, name, timed(part, getattr(owner, name))))
+        began = time.perf_counter()
+        result = build.run(config, Workspace(folder), Reporter("build", lambda event: None), Stop())
+        return spent, time.perf_counter() - began, result["segments"]
+
+
+def neurokit_windows_per_second(dataset: Path, n: int) -> float | None:
+    """Of its ECG and PPG pipelines, a window at a time; windows that it cannot process count as done."""
+    try:
+        import neurokit2
+    except ImportError:
+        return None
+    with Dataset(dataset) as file:
+        rows = np.linspace(0, file.n_segments - 1, n).astype(int)
+        signals, rate_hz = file.physical(rows), int(file.sampling_rate_hz)
+    neurokit2.ecg_process(signals[0, 0], sampling_rate=rate_hz)  # imports what it needs
+    began = time.perf_counter()
+    for ecg, ppg in signals:
+        for process, signal in ((neurokit2.ecg_process, ecg), (neurokit2.ppg_process, ppg)):
+            try:
+                process(signal, sampling_rate=rate_hz)
+            except (ValueError, IndexError, ZeroDivisionError):
+                continue
+    return n / (time.perf_counter() - began)
+
+
+def read_all(folder: Path) -> int:
+    """Fills the page cache; returns the bytes read."""
+    return sum(len(path.read_bytes()) for path in folder.rglob("*") if path.is_file())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--patients", type=int, default=60)
+    parser.add_argument("--hours", type=float, default=2.0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--cohort", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        cohort = arguments.cohort or Path(name) / "cohort"
+        if not (cohort / "synth.json").exists():
+            synthesise(cohort, arguments.patients, arguments.hours, seed=1, workers=arguments.workers)
+        made = json.loads((cohort / "synth.json").read_text())
+        n_bytes = read_all(cohort / "waveforms")
+        print(f"{made['patients']} patients, {made['hours']:g} h, {n_bytes / 1e6:.0f} MB; {arguments.workers} workers")
+        compare(cohort, arguments.workers, arguments.pairs)
+        where_the_time_goes(cohort, Path(name))
+
+
+def compare(cohort: Path, workers: int, pairs: int) -> None:
+    runs: dict[str, list[dict[str, float]]] = {"naive": [], "ours": []}
+    for _ in range(pairs):
+        for side, run in (("naive", naive), ("ours", ours)):
+            with tempfile.TemporaryDirectory() as name:
+                runs[side].append(run(cohort, workers, Path(name)))
+    print(f"{'median of ' + str(pairs):14} segments  seconds  segments/s  own clock: s  segments/s  bytes/segment")
+    medians = {side: {k: statistics.median(r[k] for r in rs) for k in rs[0]} for side, rs in runs.items()}
+    for side, m in medians.items():
+        rates = (m["segments"] / m["outside"], m["segments"] / m["seconds"])
+        print(
+            f"{side:14} {m['segments']:8.0f}  {m['outside']:7.2f}  {rates[0]:10.0f}  {m['seconds']:12.2f}"
+            f"  {rates[1]:10.0f}  {m['bytes'] / m['segments']:13.0f}"
+        )
+    a, b = medians["naive"], medians["ours"]
+    each = [
+        [(o["segments"] / o[clock]) / (n["segments"] / n[clock]) for n, o in zip(*runs.values(), strict=True)]
+        for clock in ("outside", "seconds")
+    ]
+    print(
+        f"ratio: {statistics.median(each[0]):.2f} from outside ({min(each[0]):.2f} to {max(each[0]):.2f}),"
+        f" {statistics.median(each[1]):.2f} by their own clocks;"
+        f" {b['bytes'] / b['segments'] / (a['bytes'] / a['segments']):.3f} of the bytes"
+    )
+
+
+def where_the_time_goes(cohort: Path, folder: Path) -> None:
+    spent, total, n = seconds_by_part(cohort, folder / "parts")
+    spent["rest"] = total - sum(spent.values())
+    print(f"one process: {n / total:.0f} segments/s, {1e6 * total / n:.0f} µs a segment (both signals), of which")
+    for part in (*PARTS, "rest"):
+        print(f"  {part:18} {1e6 * spent[part] / n:6.1f} µs  {100 * spent[part] / total:4.1f} %")
+    signals = sum(spent[p] for p in ("filter", "R peaks", "pulses", "rhythm, templates", "quality"))
+    speed = neurokit_windows_per_second(folder / "parts" / "full_dataset.h5", 300)
+    if speed is None:
+        print("NeuroKit2 is not installed: not compared")
+    else:
+        print(f"NeuroKit2: {speed:.1f} windows/s on one core; ours, filters and all indices: {n / signals:.0f}")
+
+
+if __name__ == "__main__":
+    main()
