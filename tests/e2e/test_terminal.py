@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
@@ -14,6 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from pathlib import Path
 
@@ -43,15 +43,29 @@ class Terminal:
             env={**environment, "TERM": "xterm-256color"},
         )
         os.close(slave)
+        self._read = threading.Event()
+        self._read.set()
+        threading.Thread(target=self._drain, daemon=True).start()
+
+    def _drain(self) -> None:
+        """As a terminal does, unless told not to."""
+        while True:
+            self._read.wait()
+            try:
+                if select.select([self.master], [], [], 0.1)[0]:
+                    self.text += os.read(self.master, 65536).decode(errors="replace")
+            except (OSError, ValueError):  # closed, on this side or the other
+                return
+
+    def stop_reading(self) -> None:
+        self._read.clear()
 
     def wait_for(self, pattern: str, seconds: float = 60) -> None:
-        """Reads until the screen's bytes, escapes left out, match."""
+        """Waits until the bytes that came, escapes left out, match."""
         deadline = time.monotonic() + seconds
         while not re.search(pattern, re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.text)):
             assert time.monotonic() < deadline, f"{pattern} never came; last:\n{self.text[-3000:]}"
-            if select.select([self.master], [], [], 0.1)[0]:
-                with contextlib.suppress(OSError):  # EIO: the other side is closed; the pattern decides
-                    self.text += os.read(self.master, 65536).decode(errors="replace")
+            time.sleep(0.1)
 
     def press(self, keys: str) -> None:
         os.write(self.master, keys.encode())
@@ -118,6 +132,8 @@ def test_the_job_does_not_notice_what_happens_to_its_terminal(commands, cohort, 
     elif how == "console killed":
         os.kill(terminal.process.pid, signal.SIGKILL)
         terminal.process.wait(30)
+    else:
+        terminal.stop_reading()
     assert until_ended(out) == "done"
     seen = sequence(out)
     assert seen == list(range(len(seen)))
