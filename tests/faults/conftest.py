@@ -22,13 +22,14 @@ Build = Callable[..., tuple[dict[str, Any], list[dict[str, Any]]]]
 @pytest.fixture(scope="session")
 def build() -> Iterator[Build]:
     """``build(output, **{"data.waveform_dir": folder})``: the result and the events."""
-    with LocalWorkers(1) as worker, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ecgconsole.dataset.build.start_workers", lambda *_: nullcontext(worker))
+    with LocalWorkers(1) as worker:
 
         def go(output: Path, **settings: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             overrides = [f"{key}={json.dumps(value, default=str)}" for key, value in settings.items()]
             config = resolve(overrides=["build.selection=id", *overrides], environment={}).config
             events: list[dict[str, Any]] = []
-            return run(config, Workspace(output), Reporter("build", events.append), Stop()), events
+            with pytest.MonkeyPatch.context() as patch:  # for this build alone: other tests share the process
+                patch.setattr("ecgconsole.dataset.build.start_workers", lambda *_: nullcontext(worker))
+                return run(config, Workspace(output), Reporter("build", events.append), Stop()), events
 
         yield go
