@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, signal
+from scipy import fft
 
 BUTTERWORTH_ORDER = 3
 # Half-length of the anti-alias filter in periods of the lower rate, and its Kaiser window: as scipy's resample_poly.
@@ -26,11 +26,19 @@ Float32 = NDArray[np.float32]
 def band_pass_response(n: int, sampling_rate_hz: float, band_hz: tuple[float, float]) -> Float32:
     """Magnitude (n // 2 + 1,) at the bins of ``rfft(n)``: a Butterworth run forwards and backwards.
 
-    Its square: the response of ``scipy.signal.sosfiltfilt`` with the same sections.
+    The response of ``scipy.signal.sosfiltfilt`` with the sections of ``butter``: a Butterworth's squared
+    magnitude 1 / (1 + x^2N), where x takes the band to that of a low-pass and frequencies are warped by the
+    bilinear transform (Oppenheim and Schafer, Discrete-Time Signal Processing, chapter 7).
     """
-    sections = signal.butter(BUTTERWORTH_ORDER, band_hz, "bandpass", fs=sampling_rate_hz, output="sos")
-    _, response = signal.sosfreqz(sections, np.fft.rfftfreq(n, 1 / sampling_rate_hz), fs=sampling_rate_hz)
-    magnitude = (np.abs(response) ** 2).astype(np.float32)
+
+    def warped(hz: NDArray[np.floating]) -> NDArray[np.floating]:
+        return np.tan(np.pi * hz / sampling_rate_hz)
+
+    low, high = warped(np.array(band_hz))
+    frequency = warped(np.fft.rfftfreq(n, 1 / sampling_rate_hz))
+    with np.errstate(divide="ignore", over="ignore"):
+        x = (frequency**2 - low * high) / ((high - low) * frequency)
+        magnitude = (1 / (1 + x ** (2 * BUTTERWORTH_ORDER))).astype(np.float32)
     magnitude.flags.writeable = False
     return magnitude
 
@@ -83,6 +91,9 @@ def resample(samples: Float32, start: int, ratio: Fraction) -> tuple[Float32, in
     """
     if ratio == 1:
         return samples, start
+    # Costs half a second to import, and most recordings have the dataset's rate.
+    from scipy.signal import upfirdn
+
     up, down = ratio.numerator, ratio.denominator
     first = -(-start * up // down)
     stop = -(-(start + len(samples)) * up // down)
@@ -94,7 +105,7 @@ def resample(samples: Float32, start: int, ratio: Fraction) -> tuple[Float32, in
     offset = len(taps) // 2
     # upfirdn's output m is centred on begin * up / down + (m * down - offset) / down.
     lead = -offset % down
-    filtered = signal.upfirdn(np.concatenate([np.zeros(lead, np.float32), taps]), padded, up, down)
+    filtered = upfirdn(np.concatenate([np.zeros(lead, np.float32), taps]), padded, up, down)
     shift = (offset + lead) // down
     from_first = first - begin * up // down + shift
     return filtered[from_first : from_first + stop - first].astype(np.float32, copy=False), first
@@ -102,6 +113,8 @@ def resample(samples: Float32, start: int, ratio: Fraction) -> tuple[Float32, in
 
 @lru_cache(maxsize=16)
 def _anti_alias(up: int, down: int) -> Float32:
+    from scipy.signal import firwin
+
     half = _RESAMPLING_HALF_PERIODS * max(up, down)
-    taps = up * signal.firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", _KAISER_BETA))
+    taps = up * firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", _KAISER_BETA))
     return taps.astype(np.float32)

@@ -86,3 +86,11 @@ def test_an_equal_rate_changes_nothing() -> None:
     same, first = resample(span, 7, rate_ratio(125, 125.0))
     assert same is span
     assert first == 7
+
+
+@pytest.mark.parametrize("band_hz", [(0.5, 40.0), (0.5, 8.0), (0.05, 62.0)])
+@pytest.mark.parametrize("n", [1250, 18001])
+def test_the_response_is_that_of_scipys_sections(band_hz: tuple[float, float], n: int) -> None:
+    sections = signal.butter(3, band_hz, "bandpass", fs=125, output="sos")
+    _, response = signal.sosfreqz(sections, np.fft.rfftfreq(n, 1 / 125), fs=125)
+    np.testing.assert_allclose(band_pass_response(n, 125.0, band_hz), np.abs(response) ** 2, atol=1e-6)
