@@ -53,13 +53,13 @@ def test_a_build_killed_at_ten_moments_gives_the_bytes_of_an_undisturbed_one(com
 
     seconds = timed(commands, *build(tmp_path / "whole"))
     moments = random.Random(0)
-    killed = 0
-    for k in range(KILLS):
-        out = tmp_path / f"killed{k}"
+    killed = tried = 0
+    while killed < KILLS:  # on a busy machine a run may end before its moment: it does not count
+        assert (tried := tried + 1) <= 3 * KILLS
+        out = tmp_path / f"killed{tried}"
         killed += kill_after(commands, moments.uniform(0, seconds), *build(out))
         commands.run(*build(out))
         assert content(out) == content(tmp_path / "whole")
-    assert killed >= KILLS - 1
 
 
 @pytest.mark.slow
@@ -73,16 +73,16 @@ def test_a_training_killed_at_ten_moments_gives_the_weights_of_an_undisturbed_on
     seconds = timed(commands, *train(base))
     expected = weights(base)
     moments = random.Random(1)
-    killed = 0
-    for k in range(KILLS):
-        out = tmp_path / f"killed{k}"
+    killed = tried = 0
+    while killed < KILLS:
+        assert (tried := tried + 1) <= 3 * KILLS
+        out = tmp_path / f"killed{tried}"
         commands.run("build", *train(out)[4:])
         killed += kill_after(commands, moments.uniform(0, seconds), *train(out))
         commands.run(*train(out))
         found = weights(out)
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert killed >= KILLS - 1
 
 
 @pytest.mark.slow
