@@ -55,7 +55,8 @@ def test_a_build_killed_at_ten_moments_gives_the_bytes_of_an_undisturbed_one(com
     moments = random.Random(0)
     killed = tried = 0
     while killed < KILLS:  # on a busy machine a run may end before its moment: it does not count
-        assert (tried := tried + 1) <= 3 * KILLS
+        tried += 1
+        assert tried <= 3 * KILLS
         out = tmp_path / f"killed{tried}"
         killed += kill_after(commands, moments.uniform(0, seconds), *build(out))
         commands.run(*build(out))
@@ -75,7 +76,8 @@ def test_a_training_killed_at_ten_moments_gives_the_weights_of_an_undisturbed_on
     moments = random.Random(1)
     killed = tried = 0
     while killed < KILLS:
-        assert (tried := tried + 1) <= 3 * KILLS
+        tried += 1
+        assert tried <= 3 * KILLS
         out = tmp_path / f"killed{tried}"
         commands.run("build", *train(out)[4:])
         killed += kill_after(commands, moments.uniform(0, seconds), *train(out))
