@@ -29,13 +29,12 @@ from ecgconsole.dataset.storage import (
     RowsReader,
     RowsWriter,
     add_to_hash,
-    content_sha256,
+    check_stored,
     created,
     dataset_paths,
     hash_header,
     plain_dtype,
 )
-from ecgconsole.errors import MachineError
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.workspace import replacing
 
@@ -87,8 +86,7 @@ def merge(plan: MergePlan, output: Path) -> tuple[str, int]:
             with created(temporary) as file:
                 sha256 = _write(plan, file)
             with h5py.File(temporary, "r", locking=False) as file:
-                if content_sha256(file) != sha256:
-                    raise MachineError(f"{output}: the disk returned other bytes than were written; check this disk")
+                check_stored(file)
             return sha256, temporary.stat().st_size
     except OSError as error:
         raise writing_error(error, output.parent, needed) from error
@@ -180,20 +178,17 @@ def _hash_columns(file: h5py.File, pool: ThreadPoolExecutor) -> Any:
 
 
 def _write_signal(plan: MergePlan, file: h5py.File, digest: Any, pool: ThreadPoolExecutor) -> None:
-    """Chunks are copied as stored where they fall on chunk borders, else cut anew."""
+    """Deflates the shards' rows in the threads of ``pool``."""
     tail = next(shard["signal"].shape[1:] for shard in _opened(plan.shards))
     writer = RowsWriter(file, "signal", np.dtype("<i2"), tail, plan.segments, plan.compression, pool)
     digest.update(hash_header("/signal", np.dtype("<i2"), (plan.segments, *tail)))
     for shard in _opened(plan.shards):
+        check_stored(shard)
         reader = RowsReader(shard["signal"])
-        for start, rows in zip(reader.starts, reader.chunks(pool), strict=True):
-            digest.update(np.ascontiguousarray(rows).data)
-            whole = len(rows) == reader.chunk_rows == writer.chunk_rows
-            stored = reader.stored(start) if whole and writer.on_border else None
-            if stored is None:
-                writer.append(rows)
-            else:
-                writer.append_stored(stored)
+        for start in reader.starts:
+            rows = reader.chunk(start)
+            digest.update(rows.data)
+            writer.append(rows)
     writer.close()
 
 

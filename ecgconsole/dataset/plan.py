@@ -30,6 +30,8 @@ MAXIMUM_SHARD_WINDOWS = 32_000
 # Of 10 s at 125 Hz, deflated; measured from 1,200 (format 80 of MIMIC-III) to 1,850 (16 bits).
 BYTES_PER_SIGNAL = 1_600
 BYTES_OF_COLUMNS = 150
+# In a shard nothing is deflated.
+SHARD_BYTES_OF_COLUMNS = 400
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,9 @@ def forecast_bytes(windows: int, config: Config) -> int:
 
 def space_bytes(windows_to_build: int, windows: int, config: Config) -> int:
     """Space that a build needs: shards to build and the merged file are there together, with a third in reserve."""
-    return 4 * forecast_bytes(windows_to_build + windows, config) // 3
+    samples = round(config.build.segment_seconds * config.build.sampling_rate_hz)
+    of_shards = windows_to_build * (2 * 2 * samples + SHARD_BYTES_OF_COLUMNS)
+    return of_shards + 4 * forecast_bytes(windows, config) // 3
 
 
 def identity_of(configuration: str, patients: Sequence[Patient]) -> str:

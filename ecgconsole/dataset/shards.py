@@ -1,5 +1,7 @@
 """The unit of commit: some patients in one HDF5 file, whole or absent, and its manifest.
 
+Rows lie there as they are: the merge must cut them into other chunks, so it alone deflates.
+
 A shard is committed when its manifest is there: the file is written under a temporary name, synced,
 renamed, its folder synced, and then the manifest is written the same way.
 """
@@ -23,7 +25,7 @@ from ecgconsole.config import Config
 from ecgconsole.dataset.discovery import Rejection, inputs_digest
 from ecgconsole.dataset.plan import ShardPlan, forecast_windows, shard_settings, space_bytes
 from ecgconsole.dataset.segments import Rows, Tally, as_bytes, patient_rows, rejection_row
-from ecgconsole.dataset.storage import RowsWriter, created
+from ecgconsole.dataset.storage import RAW, RowsWriter, created
 from ecgconsole.errors import ConfigurationError, MachineError
 from ecgconsole.signals.headers import RecordError, read_record
 from ecgconsole.signals.reasons import Reason
@@ -102,7 +104,7 @@ class ShardFile:
     def __init__(self, file: h5py.File, config: Config) -> None:
         self._file = file
         self._samples = round(config.build.segment_seconds * config.build.sampling_rate_hz)
-        self._signal = RowsWriter(self._file, "signal", np.dtype("<i2"), (2, self._samples))
+        self._signal = RowsWriter(self._file, "signal", np.dtype("<i2"), (2, self._samples), compression=RAW)
         self._columns: dict[str, list[np.ndarray]] = {}
         self._rejected: list[Rows] = []
 
@@ -120,17 +122,17 @@ class ShardFile:
         """Writes the columns; returns rejected windows by reason, and all other rejections by reason."""
         self._signal.close()
         for path, parts in sorted(self._columns.items()):
-            write_column(self._file, path, np.concatenate(parts))
+            write_column(self._file, path, np.concatenate(parts), RAW)
         if not self._rejected:
             return {}, {}
         rejected = {name: np.concatenate([rows[name] for rows in self._rejected]) for name in self._rejected[0]}
         for name, values in sorted(rejected.items()):
-            write_column(self._file, f"rejected/{name}", values)
+            write_column(self._file, f"rejected/{name}", values, RAW)
         of_window = rejected["level"] == b"window"
         return _by_label(rejected["reason"][of_window]), _by_label(rejected["reason"][~of_window])
 
 
-def write_column(group: h5py.Group, path: str, values: np.ndarray, compression: str = "gzip") -> None:
+def write_column(group: h5py.Group, path: str, values: np.ndarray, compression: str) -> None:
     """A whole column at once, little-endian."""
     dtype = values.dtype if values.dtype.kind == "S" else values.dtype.newbyteorder("<")
     writer = RowsWriter(group, path, dtype, values.shape[1:], len(values), compression)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from isal import isal_zlib
 
 from ecgconsole.dataset import codec
 from ecgconsole.dataset.threads import in_order
@@ -25,9 +26,11 @@ from ecgconsole.text import sanitise, size
 
 FORMAT_VERSION = 1
 LIBVER = ("v110", "v110")
-SIGNAL_CHUNK_ROWS = 32
+SIGNAL_CHUNK_ROWS = 64
 COLUMN_CHUNK_BYTES = 1 << 16
 SIGNALS = ("ECG", "PPG")
+RAW = "raw"
+STORED_CRC32 = "stored_crc32"
 
 # A deflate stream expands at most about 1032 times (RFC 1951); anything that claims more is not data.
 MAXIMUM_EXPANSION = 1032
@@ -43,8 +46,9 @@ _left_open: dict[int, h5py.File] = {}
 class RowsWriter:
     """Appends rows to one new dataset, chunk by chunk, with the filters applied here where they are gzip's.
 
-    ``n_rows`` is the final number of rows, or None where it is not known yet. With a ``pool``, chunks are
-    deflated in its threads.
+    ``n_rows`` is the final number of rows, or None where it is not known yet. Besides what can be configured,
+    ``compression`` may be ``RAW``: no filter at all, for files that do not stay. With a ``pool``, chunks are
+    deflated in its threads. Chunks that are encoded here leave their CRC-32 for ``check_stored``.
     """
 
     def __init__(
@@ -59,11 +63,14 @@ class RowsWriter:
     ) -> None:
         self.dtype, self.tail = dtype, tail
         self._pool = pool
-        self._deflating: deque[Future[bytes]] = deque()
+        self._deflating: deque[Future[list[bytes]]] = deque()
         self.chunk_rows = rows_in_chunk(path, dtype, tail)
         if n_rows is not None:
             self.chunk_rows = min(self.chunk_rows, max(n_rows, 1))
-        self._direct = compression == "gzip"
+        self._encode = {RAW: codec.plain, "gzip": codec.encode}.get(compression)
+        # Signals apart: their bytes are alike within a signal, and deflate the better for it.
+        self._planes = tail[0] if path.strip("/") == "signal" and compression != RAW else 1
+        self._crc32 = 0
         self._n_rows = n_rows
         self._pending: list[np.ndarray] = []
         self._n_pending = 0
@@ -73,11 +80,9 @@ class RowsWriter:
             shape=(n_rows or 0, *tail),
             maxshape=(n_rows, *tail),
             dtype=h5py.string_dtype("utf-8", dtype.itemsize) if dtype.kind == "S" else dtype,
-            chunks=(self.chunk_rows, *tail),
-            shuffle=True,
-            fletcher32=True,
+            chunks=(self.chunk_rows, *((1, *tail[1:]) if self._planes > 1 else tail)),
             track_times=False,
-            **_compression(compression),
+            **_filters(compression),
         )
 
     def append(self, rows: np.ndarray) -> None:
@@ -93,16 +98,6 @@ class RowsWriter:
             rest = joined[whole:].copy()
             self._pending, self._n_pending = ([rest], len(rest)) if len(rest) else ([], 0)
 
-    @property
-    def on_border(self) -> bool:
-        """Whether the next row begins a chunk, which may then be copied by ``append_stored``."""
-        return self._direct and not self._n_pending
-
-    def append_stored(self, stored: bytes) -> None:
-        """Takes a whole chunk of the same shape as another file holds it. Only ``on_border``."""
-        self._drain(0)
-        self._put(stored, self.chunk_rows)
-
     def close(self) -> int:
         """Writes the last, partial chunk; returns the number of rows."""
         if self._n_pending:
@@ -113,35 +108,42 @@ class RowsWriter:
             self.dataset.resize(self._written, axis=0)
         elif self._written != self._n_rows:
             raise ValueError(f"{self.dataset.name} got {self._written} rows, not {self._n_rows}")
+        if self._encode is not None:
+            self.dataset.attrs[STORED_CRC32] = np.uint32(self._crc32)
         return self._written
 
     def _write(self, rows: np.ndarray) -> None:
         """One chunk; only the last has fewer rows than a chunk."""
         n = len(rows)
-        if not self._direct:
+        if self._encode is None:
             self._reserve(n)
             self.dataset[self._written : self._written + n] = rows.astype(self.dataset.dtype)
             self._written += n
-            return
-        if n < self.chunk_rows:
+        elif n < self.chunk_rows:
             self._drain(0)
             padded = np.zeros((self.chunk_rows, *self.tail), self.dtype)
             padded[:n] = rows
-            self._put(codec.encode(padded), n)
+            self._put(self._encoded(padded), n)
         elif self._pool is None:
-            self._put(codec.encode(rows), n)
+            self._put(self._encoded(rows), n)
         else:
-            self._deflating.append(self._pool.submit(codec.encode, rows))
+            self._deflating.append(self._pool.submit(self._encoded, rows))
             self._drain(CHUNKS_AHEAD)
+
+    def _encoded(self, rows: np.ndarray) -> list[bytes]:
+        assert self._encode is not None
+        return [self._encode(rows[:, i]) for i in range(self._planes)] if self._planes > 1 else [self._encode(rows)]
 
     def _drain(self, leave: int) -> None:
         """Writes chunks that are deflated, oldest first, until ``leave`` are under way."""
         while len(self._deflating) > leave:
             self._put(self._deflating.popleft().result(), self.chunk_rows)
 
-    def _put(self, stored: bytes, n: int) -> None:
+    def _put(self, stored: list[bytes], n: int) -> None:
         self._reserve(n)
-        self.dataset.id.write_direct_chunk((self._written, *[0] * len(self.tail)), stored)
+        for plane, chunk in enumerate(stored):
+            self.dataset.id.write_direct_chunk(_offset(self._written, plane, len(self.tail)), chunk)
+            self._crc32 = isal_zlib.crc32(chunk, self._crc32)
         self._written += n
 
     def _reserve(self, n: int) -> None:
@@ -158,29 +160,53 @@ class RowsReader:
         self.dtype = plain_dtype(dataset.dtype)
         self.tail = tuple(dataset.shape[1:])
         self.n_rows = int(dataset.shape[0])
-        self.chunk_rows = int(dataset.chunks[0]) if dataset.chunks else 1 << 14
-        self._direct = bool(dataset.chunks) and dataset.chunks[1:] == self.tail and filters(dataset) == codec.PIPELINE
+        chunks = dataset.chunks
+        self.chunk_rows = int(chunks[0]) if chunks else 1 << 14
+        # A chunk holds whole rows, or one plane (the first axis of the tail) of each.
+        self._planes = self.tail[0] if chunks and chunks[1:] == (1, *self.tail[1:]) else 1
+        whole = bool(chunks) and (self._planes > 1 or chunks[1:] == self.tail)
+        self._decode = {(): codec.from_plain, codec.PIPELINE: codec.decode}.get(filters(dataset)) if whole else None
 
-    def stored(self, start: int) -> bytes | None:
-        """The chunk that begins at row ``start`` as the file holds it, if it went through all filters."""
-        if not self._direct:
-            return None
-        mask, stored = self.dataset.id.read_direct_chunk((start, *[0] * len(self.tail)))
-        return bytes(stored) if mask == 0 else None
+    def stored(self, start: int) -> list[bytes] | None:
+        """The chunks of the rows from ``start`` on as the file holds them, if they went through all filters."""
+        chunks = []
+        for plane in range(self._planes):
+            mask, stored = self.dataset.id.read_direct_chunk(_offset(start, plane, len(self.tail)))
+            if mask:
+                return None
+            chunks.append(bytes(stored))
+        return chunks
+
+    def stored_crc32(self) -> int:
+        """CRC-32 over all chunks as the file holds them, in the order of rows and planes."""
+        crc32 = 0
+        for start in self.starts:
+            for chunk in self.stored(start) or ():
+                crc32 = isal_zlib.crc32(chunk, crc32)
+        return crc32
 
     def chunk(self, start: int) -> np.ndarray:
         """The rows of the chunk that begins at row ``start`` (a multiple of ``chunk_rows``)."""
         stop = min(start + self.chunk_rows, self.n_rows)
-        stored = self.stored(start)
         try:
+            stored = self.stored(start) if self._decode is not None else None
             if stored is None:
                 return np.asarray(self.dataset[start:stop]).astype(self.dtype, copy=False)
-            return codec.decode(stored, self.dtype, (self.chunk_rows, *self.tail))[: stop - start]
+            return self._decoded(stored)[: stop - start]
         except (codec.DamagedChunk, OSError) as error:
             raise InputError(
                 f"{self.dataset.file.filename}: rows {start} to {stop - 1} of {self.dataset.name} are damaged"
                 f" ({sanitise(error, 200)}); build the dataset again, or restore the file from a copy"
             ) from error
+
+    def _decoded(self, stored: list[bytes]) -> np.ndarray:
+        assert self._decode is not None
+        if len(stored) == 1:
+            return self._decode(stored[0], self.dtype, (self.chunk_rows, *self.tail))
+        rows = np.empty((self.chunk_rows, *self.tail), self.dtype)
+        for plane, chunk in enumerate(stored):
+            rows[:, plane] = self._decode(chunk, self.dtype, (self.chunk_rows, *self.tail[1:]))
+        return rows
 
     @property
     def starts(self) -> range:
@@ -343,6 +369,16 @@ def add_to_hash(digest: Any, path: str, dataset: h5py.Dataset, pool: ThreadPoolE
         digest.update(np.ascontiguousarray(rows).data)
 
 
+def check_stored(file: h5py.File) -> None:
+    """Raises ``MachineError`` where chunks are not as ``RowsWriter`` handed them to the file."""
+    for path in dataset_paths(file):
+        dataset = file[path]
+        if STORED_CRC32 in dataset.attrs and RowsReader(dataset).stored_crc32() != dataset.attrs[STORED_CRC32]:
+            raise MachineError(
+                f"{file.filename}: the disk returned other bytes of {path} than were written; check this disk"
+            )
+
+
 def import_zstd() -> Any:
     try:
         import hdf5plugin
@@ -353,7 +389,16 @@ def import_zstd() -> Any:
     return hdf5plugin
 
 
-def _compression(name: str) -> Mapping[str, Any]:
-    if name == "gzip":
-        return {"compression": "gzip", "compression_opts": codec.DEFLATE_LEVEL}
-    return {} if name == "none" else dict(import_zstd().Zstd())
+def _filters(compression: str) -> dict[str, Any]:
+    """Keywords of ``create_dataset``."""
+    if compression == RAW:
+        return {}
+    checked = {"shuffle": True, "fletcher32": True}
+    if compression == "gzip":
+        return {**checked, "compression": "gzip", "compression_opts": codec.DEFLATE_LEVEL}
+    return checked if compression == "none" else {**checked, **import_zstd().Zstd()}
+
+
+def _offset(row: int, plane: int, n_tail: int) -> tuple[int, ...]:
+    """Where the chunk of ``plane`` begins whose first row is ``row``, in a dataset of ``1 + n_tail`` axes."""
+    return (row, *([plane] + [0] * (n_tail - 1) if n_tail else []))

@@ -75,11 +75,22 @@ def test_rows_follow_one_another_in_plan_order(plan: MergePlan, tmp_path: Path, 
         assert "rejected" not in file
 
 
-def test_chunks_on_borders_are_copied_as_stored(plan: MergePlan, tmp_path: Path) -> None:
-    merge(plan, tmp_path / "x.h5")
-    with h5py.File(tmp_path / "x.h5") as file, h5py.File(plan.shards[0]) as shard:
-        assert shard["signal"].shape[0] >= 32
-        assert file["signal"].id.read_direct_chunk((0, 0, 0)) == shard["signal"].id.read_direct_chunk((0, 0, 0))
+def test_a_shard_that_the_disk_changed_is_named(plan: MergePlan, tmp_path: Path) -> None:
+    with h5py.File(plan.shards[0]) as shard:
+        offset = shard["signal"].id.get_chunk_info(0).byte_offset
+    with plan.shards[0].open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte[0] ^ 1]))
+    try:
+        with pytest.raises(MachineError, match=r"other bytes of /signal than were written"):
+            merge(plan, tmp_path / "x.h5")
+        assert not (tmp_path / "x.h5").exists()
+    finally:
+        with plan.shards[0].open("r+b") as file:
+            file.seek(offset)
+            file.write(byte)
 
 
 def test_any_cut_into_shards_gives_the_same_bytes(

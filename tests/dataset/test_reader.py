@@ -115,7 +115,7 @@ def test_a_damaged_chunk_is_an_input_error_when_it_is_read(path: Path, tmp_path:
     damaged.write_bytes(data)
     with Dataset(damaged) as dataset:
         dataset.signal_rows(slice(0, 64))
-        with pytest.raises(InputError, match="rows 64 to 95 of /signal are damaged"):
+        with pytest.raises(InputError, match="rows 64 to 127 of /signal are damaged"):
             dataset.signal_rows(np.array([3, 70]))
         with pytest.raises(InputError):
             dataset.verify()
