@@ -6,6 +6,7 @@ analysis can be held against it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -19,7 +20,9 @@ PLANTED = {
     "stroke_ischaemic_future": {"probability_without_af": 0.08, "odds_ratio_af": 3.0},
     "stroke_ischaemic_before": {"probability_without_af": 0.05, "odds_ratio_af": 2.0},
     "stroke_haemorrhagic_concurrent": {"probability_without_af": 0.03, "odds_ratio_af": 1.0},
+    "medication_antiarrhythmic": {"probability_without_af": 0.02, "odds_ratio_af": 40.0},
 }
+Effects = Mapping[str, Mapping[str, float]]
 OUTCOMES = tuple(PLANTED)
 AF_CODED_IF_AF, AF_CODED_IF_NOT_AF = 0.88, 0.05
 
@@ -36,8 +39,10 @@ _COMORBIDITIES = {  # ICD-9 code: probability at 65 years; doubles or halves wit
     "5859": 0.1,
 }
 _ACUTE = ("99591", "51881", "486", "5990", "2851", "0389", "78552", "5070", "2762", "2760")
+# The planted drug: prescribed over the whole stay, so on each day of a recording inside it.
+_ANTIARRHYTHMIC = "Amiodarone"
 _DRUGS = {  # name in PRESCRIPTIONS: generic, route, (probability without AF, with AF)
-    "Amiodarone": ("Amiodarone", "IV", (0.02, 0.45)),
+    _ANTIARRHYTHMIC: ("Amiodarone", "IV", (0.0, 0.0)),  # as planted
     "Diltiazem": ("Diltiazem HCl", "IV DRIP", (0.02, 0.25)),
     "Metoprolol Tartrate": ("Metoprolol Tartrate", "PO", (0.3, 0.6)),
     "Warfarin": ("Warfarin", "PO", (0.04, 0.35)),
@@ -117,8 +122,11 @@ class Person:
         return self.kind.endswith("af")
 
 
-def draw_people(patients: int, hours: float, seed: int) -> list[Person]:
-    """A cohort in order of ``subject_id``; each person of its own random stream."""
+def draw_people(patients: int, hours: float, seed: int, effects: Effects = PLANTED) -> list[Person]:
+    """A cohort in order of ``subject_id``; each person of its own random stream.
+
+    ``effects``: ``PLANTED`` with other probabilities or odds ratios.
+    """
     ids = np.random.default_rng([seed, 0])
     subjects = np.sort(ids.choice(np.arange(3, 99999), patients, replace=False))
     hadm_ids = ids.choice(np.arange(100001, 199999), 4 * patients, replace=False)
@@ -127,6 +135,7 @@ def draw_people(patients: int, hours: float, seed: int) -> list[Person]:
         _draw_person(
             int(subject),
             hours,
+            effects,
             i,
             [int(x) for x in hadm_ids[4 * i : 4 * i + 4]],
             [int(x) for x in icustay_ids[4 * i : 4 * i + 4]],
@@ -151,7 +160,13 @@ def split_duration(hours: float, rng: np.random.Generator) -> list[float]:
 
 
 def _draw_person(
-    subject_id: int, hours: float, number: int, hadm_ids: list[int], icustay_ids: list[int], rng: np.random.Generator
+    subject_id: int,
+    hours: float,
+    effects: Effects,
+    number: int,
+    hadm_ids: list[int],
+    icustay_ids: list[int],
+    rng: np.random.Generator,
 ) -> Person:
     kind = str(rng.choice(list(RHYTHM_KINDS), p=list(RHYTHM_KINDS.values())))
     has_af = kind.endswith("af")
@@ -167,9 +182,10 @@ def _draw_person(
         admissions.append(admission)
         start = admission.discharged + timedelta(minutes=int(rng.exponential(300) * 1440 + 20 * 1440))
     died = _draw_death(admissions, age, rng)
-    planted = _draw_diagnoses(admissions, index, has_af, kind, age, rng)
-    for admission in admissions:
-        _draw_prescriptions(admission, has_af, rng)
+    planted = _draw_diagnoses(admissions, index, has_af, kind, age, effects, rng)
+    antiarrhythmic = _with_odds(effects["medication_antiarrhythmic"], has_af)
+    given = [_draw_prescriptions(admission, has_af, antiarrhythmic, rng) for admission in admissions]
+    planted["medication_antiarrhythmic"] = given[index]
     if age > 89:  # MIMIC-III shifts such births to 300 years before the first admission
         year = admissions[0].admitted.year - 300
         born = born.replace(year=year, day=28 if (born.month, born.day) == (2, 29) else born.day)
@@ -221,7 +237,13 @@ def _draw_death(admissions: list[Admission], age: float, rng: np.random.Generato
 
 
 def _draw_diagnoses(
-    admissions: list[Admission], index: int, has_af: bool, kind: str, age: float, rng: np.random.Generator
+    admissions: list[Admission],
+    index: int,
+    has_af: bool,
+    kind: str,
+    age: float,
+    effects: Effects,
+    rng: np.random.Generator,
 ) -> dict[str, bool]:
     """Fills the admissions' codes and says which outcomes are among them."""
     chronic = [c for c, p in _COMORBIDITIES.items() if rng.random() < min(0.85, p * 2 ** ((age - 65) / 25))]
@@ -239,12 +261,12 @@ def _draw_diagnoses(
             codes.append(str(rng.choice(["4271", "4275", "42789", "4270", "42781"])))
         when = "before" if i < index else "concurrent" if i == index else "future"
         ischaemic = f"stroke_ischaemic_{when}"
-        if rng.random() < _with_odds(ischaemic, has_af):
+        if rng.random() < _with_odds(effects[ischaemic], has_af):
             codes.append(str(rng.choice(["43491", "43411", "43401", "43311", "436"])))
             planted[ischaemic] = earlier_stroke = True
         elif earlier_stroke:
             codes.append(str(rng.choice(["43820", "4389", "43811"])))
-        if i == index and rng.random() < _with_odds("stroke_haemorrhagic_concurrent", has_af):
+        if i == index and rng.random() < _with_odds(effects["stroke_haemorrhagic_concurrent"], has_af):
             codes.append(str(rng.choice(["431", "430"])))
             planted["stroke_haemorrhagic_concurrent"] = True
         if rng.random() < 0.015:
@@ -253,22 +275,27 @@ def _draw_diagnoses(
     return planted
 
 
-def _with_odds(endpoint: str, has_af: bool) -> float:
-    p = PLANTED[endpoint]["probability_without_af"]
-    odds = p / (1 - p) * (PLANTED[endpoint]["odds_ratio_af"] if has_af else 1.0)
+def _with_odds(effect: Mapping[str, float], has_af: bool) -> float:
+    p = effect["probability_without_af"]
+    odds = p / (1 - p) * (effect["odds_ratio_af"] if has_af else 1.0)
     return float(odds / (1 + odds))
 
 
-def _draw_prescriptions(admission: Admission, has_af: bool, rng: np.random.Generator) -> None:
+def _draw_prescriptions(admission: Admission, has_af: bool, antiarrhythmic: float, rng: np.random.Generator) -> bool:
+    """Fills the admission's prescriptions; returns whether the antiarrhythmic is among them, of that probability."""
     midnight = datetime(admission.admitted.year, admission.admitted.month, admission.admitted.day)
     days = max(1, (admission.discharged - midnight).days)
     for drug, (generic, route, probabilities) in _DRUGS.items():
-        if rng.random() < probabilities[int(has_af)]:
+        planted = drug == _ANTIARRHYTHMIC
+        if rng.random() < (antiarrhythmic if planted else probabilities[int(has_af)]):
             first = int(rng.integers(0, max(1, days // 2)))
             last = int(rng.integers(first, days + 1))
+            if planted:
+                first, last = 0, days
             admission.prescriptions.append(
                 Prescription(drug, generic, route, midnight + timedelta(days=first), midnight + timedelta(days=last))
             )
+    return any(p.drug == _ANTIARRHYTHMIC for p in admission.prescriptions)
 
 
 def _plan_records(

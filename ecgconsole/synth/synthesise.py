@@ -19,6 +19,7 @@ from ecgconsole.synth.people import (
     AF_CODED_IF_NOT_AF,
     OUTCOMES,
     PLANTED,
+    Effects,
     Person,
     draw_people,
 )
@@ -31,13 +32,20 @@ FOLDERS = ("waveforms", "clinical", "truth")
 
 
 def synthesise(
-    out: Path, patients: int, hours: float, seed: int, clinical: Path | None = None, workers: int | None = None
+    out: Path,
+    patients: int,
+    hours: float,
+    seed: int,
+    clinical: Path | None = None,
+    workers: int | None = None,
+    effects: Effects = PLANTED,
 ) -> dict[str, Any]:
     """Writes ``out/waveforms`` (MIMIC-III Matched Subset layout), ``out/clinical`` and ``out/truth``.
 
     ``hours`` of each person's recordings together, gaps included. With ``clinical``, a folder of
     MIMIC-III tables, the persons are theirs (at most ``patients``), recorded inside their true stays,
-    and no tables are written. The same arguments give the same bytes, whatever ``workers``.
+    and no tables are written. ``effects``: other planted odds than ``PLANTED``'s. The same arguments give
+    the same bytes, whatever ``workers``.
 
     An earlier cohort in ``out`` is replaced; anything else there is left alone and refused.
 
@@ -48,7 +56,9 @@ def synthesise(
     tables that cannot be read.
     """
     _check(out, patients, hours, seed)
-    people = people_of_tables(clinical, patients, hours, seed) if clinical else draw_people(patients, hours, seed)
+    people = (
+        people_of_tables(clinical, patients, hours, seed) if clinical else draw_people(patients, hours, seed, effects)
+    )
     if not people:
         raise InputError(f"{clinical}: no patient with an admission in these tables")
     parameters = {"patients": patients, "hours": hours, "seed": seed, "clinical": clinical is not None}
@@ -75,7 +85,7 @@ def synthesise(
         "patients_with_af": sum(p.has_af for p in people),
         "windows_with_both": sum(r.windows_with_both for r in records),
     }
-    planted = {**PLANTED, "coded_427.31_if_af": AF_CODED_IF_AF, "coded_427.31_if_not_af": AF_CODED_IF_NOT_AF}
+    planted = {**effects, "coded_427.31_if_af": AF_CODED_IF_AF, "coded_427.31_if_not_af": AF_CODED_IF_NOT_AF}
     known = {} if clinical else {"planted": planted}
     _write_json(out / MARKER, {"complete": True, "parameters": parameters, **summary, **known})
     return summary

@@ -147,6 +147,8 @@ def test_every_recording_links_as_planned(people_tables) -> None:
         assert row["concurrent_stroke_haemorrhagic"] == p.planted["stroke_haemorrhagic_concurrent"]
         if pd.notna(row["future_stroke_ischaemic"]):
             assert row["future_stroke_ischaemic"] == p.planted["stroke_ischaemic_future"]
+        if all(plan.link_status == "inside" for plan in p.records):
+            assert row["medication_antiarrhythmic"] == p.planted["medication_antiarrhythmic"]
         assert row["sex"] == p.sex
         assert row["age_years"] == pytest.approx(min(p.age_years, 90), abs=1.0)
     assert 10 < table["age_90_or_over"].sum() < 200
@@ -160,8 +162,7 @@ def test_every_recording_links_as_planned(people_tables) -> None:
 def test_the_planted_odds_are_in_the_cohort() -> None:
     people = draw_people(5000, 1.0, 2)
     af = np.array([p.has_af for p in people])
-    for name, later in (("stroke_ischaemic_concurrent", False), ("stroke_haemorrhagic_concurrent", False)):
-        assert not later
+    for name in ("stroke_ischaemic_concurrent", "stroke_haemorrhagic_concurrent", "medication_antiarrhythmic"):
         outcome = np.array([p.planted[name] for p in people])
         table = np.array(
             [[(outcome & af).sum(), (~outcome & af).sum()], [(outcome & ~af).sum(), (~outcome & ~af).sum()]]
@@ -170,6 +171,9 @@ def test_the_planted_odds_are_in_the_cohort() -> None:
         error = np.sqrt((1 / table).sum())
         assert abs(log_odds - np.log(PLANTED[name]["odds_ratio_af"])) < 3 * error
         assert error < 0.3
+    stronger = {**PLANTED, "stroke_ischaemic_concurrent": {"probability_without_af": 0.07, "odds_ratio_af": 12.0}}
+    strokes = [p.planted["stroke_ischaemic_concurrent"] for p in draw_people(5000, 1.0, 2, stronger) if p.has_af]
+    assert abs(np.mean(strokes) - 0.84 / (0.84 + 0.93)) < 0.05  # odds 12 x 7 / 93
     assert 0.2 < af.mean() < 0.28
     coded = np.array([any("42731" in a.codes for a in p.admissions) for p in people])
     assert 0.8 < coded[af].mean() < 0.93
