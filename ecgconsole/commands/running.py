@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -240,34 +239,13 @@ def open_console(workspace: Workspace | None, read_only: bool = False) -> None:
             "the console needs a terminal. Without one: ecgconsole run --no-tui -o DIR, ecgconsole status -o DIR"
         )
     from ecgconsole.console.app import main
+    from ecgconsole.console.memory import last_opened, remember_opened
 
     workspace = workspace or last_opened()
     if workspace is None:
         raise ConfigurationError("no folder was opened here before: ecgconsole -o DIR")
     remember_opened(workspace)
     main(workspace, read_only)
-
-
-def last_opened() -> Workspace | None:
-    try:
-        folder = Path(_memory().read_text().strip())
-    except OSError:
-        return None
-    return Workspace(folder) if folder.is_dir() else None
-
-
-def remember_opened(workspace: Workspace) -> None:
-    path = _memory()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{workspace.folder}\n")
-    except OSError:
-        return  # a home that cannot be written: the next time asks for -o
-
-
-def _memory() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "ecgconsole" / "last_folder"
 
 
 def on_terminal() -> bool:

@@ -13,7 +13,7 @@ from ecgconsole.jobs.snapshot import LIVE, Snapshot, StageSnapshot, elapsed_seco
 from ecgconsole.text import duration, sanitise, size
 
 # Each state has a sign and a tone, so that colour never carries it alone.
-SIGNS: dict[str, Span] = {
+SIGNS: dict[str, tuple[str, str]] = {
     "waiting": ("○", "muted"),
     "starting": ("●", "running"),
     "running": ("●", "running"),
@@ -180,7 +180,7 @@ def latest_metrics(snapshot: Snapshot | None) -> str:
     return " · ".join([f"epoch {metric.get('epoch')}", *shown])
 
 
-def _event_sign(event: Mapping[str, Any]) -> Span:
+def _event_sign(event: Mapping[str, Any]) -> tuple[str, str]:
     if event.get("kind") == "warning":
         return "▲", "warning"
     if event.get("status") in ("failed", "stopped"):

@@ -12,8 +12,9 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-# A row is spans of text, each with a tone. A tone is a component class, so every theme can colour it.
-Span = tuple[str, str]
+# A row is spans of text, each with a tone and, where it answers the mouse, an action (``app.show('data')``).
+# A tone is a component class, so every theme can colour it.
+Span = tuple[str, str] | tuple[str, str, str]
 Row = Sequence[Span]
 
 
@@ -21,7 +22,7 @@ class Rows(Widget):
     """Rows of spans, cut and padded to the width. Textual re-sends every cell of a region that is
     refreshed, so a widget that refreshed itself whole would send all of a screen for one digit."""
 
-    TONES: ClassVar[tuple[str, ...]] = ("plain", "muted", "strong", "running", "done", "warning", "failed")
+    TONES: ClassVar[tuple[str, ...]] = ("plain", "muted", "strong", "running", "done", "warning", "failed", "selected")
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"rows--{tone}" for tone in TONES}
     DEFAULT_CSS = """
     Rows {
@@ -32,6 +33,7 @@ class Rows(Widget):
         .rows--done { color: $success; }
         .rows--warning { color: $warning; }
         .rows--failed { color: $error; text-style: bold; }
+        .rows--selected { text-style: bold reverse; }
     }
     """
 
@@ -80,9 +82,12 @@ class Rows(Widget):
     def tone(self, name: str) -> Style:
         return self.get_component_rich_style(f"rows--{name}")
 
+    def _style(self, tone: str, action: str = "") -> Style:
+        style = self.tone(tone)
+        return style + Style(meta={"@click": action}) if action else style
+
     def _strip(self, row: Row, width: int) -> Strip:
-        segments = [Segment(text, self.tone(tone)) for text, tone in row]
-        strip = Strip(segments)
+        strip = Strip([Segment(span[0], self._style(*span[1:])) for span in row])
         if strip.cell_length > width:
             strip = strip.crop(0, max(0, width - 1))
             strip = Strip([*strip, Segment(set_cell_size("…", width - strip.cell_length), self.tone("muted"))])

@@ -81,11 +81,10 @@ async def until(pilot: Pilot, condition: Callable[[], bool]) -> None:
 async def test_stage_progress_and_loss_of_a_running_job(job, size):
     train_a_little(job)
     async with Console(job.workspace).run_test(size=size) as pilot:
-        await until(pilot, lambda: "120 of 500 steps" in text(pilot))
+        await until(pilot, lambda: "120 of 500 steps" in text(pilot) and "○ embed" in text(pilot))
         shown = text(pilot)
         assert "● running" in shown
         assert "✔ build" in shown
-        assert "○ embed" in shown
         await until(pilot, lambda: has_braille(pilot.app.query_one(Chart)))
         assert "val 1.842" in str(pilot.app.query_one("#loss").border_title)
         for widget in pilot.app.query(Rows):
@@ -165,7 +164,7 @@ async def test_escapes_and_markup_in_a_file_are_shown_as_text(job):
 async def test_an_empty_folder_says_how_to_begin(tmp_path, size):
     async with Console(Workspace(tmp_path / "new")).run_test(size=size) as pilot:
         await until(pilot, lambda: "no run in this folder yet" in text(pilot))
-        assert "ecgconsole run -o" in text(pilot)
+        await until(pilot, lambda: "ecgconsole run -o" in text(pilot))
         await pilot.press("s", "p", "k", "r", "question_mark", "escape", "l")
         await pilot.pause()
     assert not (tmp_path / "new").exists()

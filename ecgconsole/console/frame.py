@@ -1,0 +1,47 @@
+"""What stands around every screen: the tabs and the keys, as rows of spans for any width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ecgconsole.console.keys import Key, shown
+from ecgconsole.console.rows import Row, Span
+from ecgconsole.console.screens import SCREENS
+
+_ALWAYS = ("help", "leave")
+
+
+def tabs(current: str, width: int) -> Row:
+    """``1 dashboard 2 run …``; where that does not fit, the labels of the others go, then are cut short."""
+    for cut in (99, 4, 0):
+        spans: list[Span] = []
+        for entry in SCREENS:
+            label = entry.label if entry.name == current else entry.label[:cut]
+            tone = "selected" if entry.name == current else "muted"
+            click = f"app.show('{entry.name}')"
+            spans += [(f" {entry.key}", "strong", click), (f" {label} " if label else " ", tone, click)]
+        if sum(len(s[0]) for s in spans) <= width:
+            break
+    return spans
+
+
+def keys_row(keys: Sequence[Key], width: int, read_only: bool, paused: bool) -> Row:
+    """The keys that fit whole; help and quit always, digits never: they are the tabs."""
+    wanted = [k for k in keys if not k.action.startswith("show(")]
+    flag: list[Span] = [(" read-only ", "warning")] if read_only else []
+    room = width - sum(len(s[0]) for s in flag) - sum(len(_text(k, paused)) for k in wanted if k.action in _ALWAYS)
+    spans = flag
+    for key in wanted:
+        text = _text(key, paused)
+        if key.action not in _ALWAYS:
+            if len(text) > room:
+                continue
+            room -= len(text)
+        click = f"app.on_page('{key.action}')" if key.screen else f"app.{key.action}"
+        sign = shown(key.key)
+        spans = [*spans, (f" {sign} ", "strong", click), (text[len(sign) + 2 :], "muted", click)]
+    return spans
+
+
+def _text(key: Key, paused: bool) -> str:
+    return f" {shown(key.key)} {'resume' if key.action == 'pause' and paused else key.label} "

@@ -1,0 +1,86 @@
+"""What the console remembers between its openings: the folders, and the user's own keys and theme.
+
+Folders are state, the rest is configuration, each where the XDG base directory specification puts it. A home that
+cannot be written, or a file that says nonsense, costs the memory and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ecgconsole.workspace import Workspace, write_atomically
+
+RECENT = 12
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``console.json``: ``theme`` and ``keys`` (action to key, see ``console.keys.Key.id``)."""
+
+    theme: str | None = None
+    keys: dict[str, str] = field(default_factory=dict)
+    problem: str | None = None
+
+
+def settings_path() -> Path:
+    return _home("XDG_CONFIG_HOME", ".config") / "console.json"
+
+
+def read_settings() -> Settings:
+    """``problem`` says in words why a file that is there was not used."""
+    path = settings_path()
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        return Settings()
+    except (OSError, ValueError) as error:
+        return Settings(problem=f"{path} cannot be read: {error}")
+    keys = data.get("keys", {}) if isinstance(data, dict) else None
+    if not isinstance(keys, dict) or not all(isinstance(v, str) and v for v in keys.values()):
+        return Settings(problem=f'{path}: write it as {{"theme": "…", "keys": {{"stop": "x"}}}}')
+    theme = data.get("theme")
+    return Settings(theme if isinstance(theme, str) else None, keys)
+
+
+def write_theme(theme: str) -> None:
+    settings = read_settings()
+    if settings.problem is None:
+        _write(settings_path(), json.dumps({"theme": theme, "keys": settings.keys}, indent=2) + "\n")
+
+
+def recent_folders() -> list[Path]:
+    """Output folders that were opened here and still exist, the last one first."""
+    try:
+        lines = _folders().read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [Path(line) for line in lines if line and Path(line).is_dir()]
+
+
+def last_opened() -> Workspace | None:
+    folders = recent_folders()
+    return Workspace(folders[0]) if folders else None
+
+
+def remember_opened(workspace: Workspace) -> None:
+    others = [f for f in recent_folders() if f != workspace.folder]
+    _write(_folders(), "".join(f"{f}\n" for f in [workspace.folder, *others][:RECENT]))
+
+
+def _folders() -> Path:
+    return _home("XDG_STATE_HOME", ".local/state") / "last_folder"
+
+
+def _home(variable: str, default: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / default) / "ecgconsole"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text)
+    except OSError:
+        return

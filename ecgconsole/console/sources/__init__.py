@@ -1,0 +1,1 @@
+"""What the screens show, read from files by pure functions: no widget, nothing kept open, nothing written."""
