@@ -261,6 +261,17 @@ def _known_rhythm(
     else:
         return [], None
     found = rhythm.known_rhythm(pattern, segments.patient, codes, segments.in_split("train"), names, k)
+    rng = np.random.default_rng([settings.seed, 9])
+    held_out = ~segments.in_split("train") & (codes >= 0)
+    for j, description in enumerate(found):
+        if "nearest" in description:
+            description["held_out"] = rhythm.held_out_enrichment(
+                pattern[held_out] == j,
+                codes[held_out] == names.index(description["nearest"]),
+                segments.patient[held_out],
+                settings.bootstrap_repetitions,
+                rng,
+            )
     return found, rhythm.agreement(pattern, codes, segments, found, names)
 
 

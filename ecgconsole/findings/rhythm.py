@@ -105,6 +105,41 @@ def known_rhythm(
     return found
 
 
+def held_out_enrichment(
+    rows: NDArray, of_rhythm: NDArray, patient: NDArray, repetitions: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    """How much commoner a rhythm is in a pattern than out of it, on people who did not name the pattern.
+
+    Of labelled segments of held-out people, all (n,): ``rows`` those in the pattern, ``of_rhythm`` those of
+    the rhythm, ``patient`` codes. ``lift`` is the rhythm's share in the pattern over its share in all of
+    them; its interval (percentile) redraws people with replacement. Samples without the rhythm say nothing.
+    """
+    codes = np.unique(patient, return_inverse=True)[1]
+    people = int(codes.max(initial=-1)) + 1
+
+    def by_person(chosen: NDArray) -> NDArray:
+        return np.bincount(codes[chosen], minlength=people)
+
+    sums = np.stack([by_person(rows & of_rhythm), by_person(rows), by_person(of_rhythm), by_person(np.ones_like(rows))])
+    weights = np.ones((1, people))
+    if people:
+        weights = np.concatenate([weights, rng.multinomial(people, np.full(people, 1 / people), size=repetitions)])
+    both, inside, rhythm, total = (sums @ weights.T).astype(np.float64)
+    possible = inside * rhythm > 0
+    lifts = np.divide(both * total, inside * rhythm, out=np.full(len(weights), np.nan), where=possible)
+    drawn = lifts[1:][possible[1:]]
+    low, high = (float(q) for q in np.quantile(drawn, [0.025, 0.975])) if len(drawn) and possible[0] else (None, None)
+    return {
+        "segments": int(inside[0]),
+        "people": int(np.count_nonzero(sums[1])),
+        "people_with_rhythm": int(np.count_nonzero(sums[2])),
+        "share": float(both[0] / inside[0]) if inside[0] else None,
+        "lift": float(lifts[0]) if possible[0] else None,
+        "ci_low": low,
+        "ci_high": high,
+    }
+
+
 def agreement(
     pattern: NDArray, rhythm: NDArray, segments: Segments, found: list[dict[str, Any]], names: list[str]
 ) -> dict[str, Any]:

@@ -68,6 +68,39 @@ def test_a_pattern_is_named_by_training_people_only_and_unexplained_without_a_ma
     assert np.isclose(found[0]["lift"], (2 / 3) / (3 / 5))
 
 
+def lift_of(inside, of_rhythm, patient, repetitions=400, seed=0):
+    rng = np.random.default_rng(seed)
+    return rhythm.held_out_enrichment(np.array(inside), np.array(of_rhythm), np.array(patient), repetitions, rng)
+
+
+def test_lift_on_held_out_people_by_counting_and_none_where_there_is_nothing_to_count():
+    inside = np.array([1, 1, 1, 0, 0, 0, 0, 0], bool)
+    found = lift_of(inside, np.array([1, 1, 0, 1, 0, 0, 0, 0], bool), [0, 0, 1, 1, 2, 2, 3, 3])
+    assert (found["segments"], found["people"], found["people_with_rhythm"]) == (3, 2, 2)
+    assert np.isclose(found["share"], 2 / 3)
+    assert np.isclose(found["lift"], (2 / 3) / (3 / 8))
+    assert found["ci_low"] <= found["lift"] <= found["ci_high"]
+    nobody = np.zeros(4, bool)
+    for inside, of_rhythm in ((nobody, ~nobody), (~nobody, nobody), (nobody[:0], nobody[:0])):
+        found = lift_of(inside, of_rhythm, np.arange(len(inside)))
+        assert found["lift"] is None
+        assert found["ci_low"] is None
+
+
+def test_the_interval_of_the_lift_covers_a_known_one_though_people_differ():
+    """Each person has the rhythm to a share of its own, and shows the pattern twice as often in it."""
+    covered = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        patient = np.repeat(np.arange(80), 20)
+        of_rhythm = rng.random(1600) < rng.beta(0.5, 1.5, 80)[patient]
+        inside = rng.random(1600) < np.where(of_rhythm, 0.4, 0.2)
+        # In truth the rhythm is a quarter of time: its share in the pattern 0.25 x 0.4 / 0.25.
+        found = lift_of(inside, of_rhythm, patient, 200, seed)
+        covered += found["ci_low"] <= 0.4 / 0.25 <= found["ci_high"]
+    assert 86 <= covered <= 99  # 95 % of 100, four standard errors
+
+
 def test_agreement_on_held_out_people_uses_the_names_of_training_people():
     made = segments(["a"] * 4 + ["b"] * 4, range(8), split=[0, 2])
     pattern = np.array([0, 0, 1, 1, 0, 0, 1, 1])
