@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecgconsole.console.raster import Range, _column_extremes, braille, line_dots, short_number, ticks, value_range
+from ecgconsole.console.raster import (
+    Range,
+    braille,
+    column_extremes,
+    gap_columns,
+    line_dots,
+    point_dots,
+    short_number,
+    smoothed,
+    ticks,
+    value_range,
+    visible,
+)
 
 
 def dots(bits: np.ndarray) -> np.ndarray:
@@ -47,7 +59,8 @@ def test_columns_hold_the_extremes_of_the_joined_line(values, columns):
     y = np.array(values)
     x = np.linspace(0.02, 0.97, len(y))
     slow = slow_extremes(x, y, columns)
-    for fast, truth in zip(_column_extremes(x, y, columns), slow, strict=True):
+    shares = column_extremes(x, y, np.linspace(0, 1, columns + 1), Range(0, 1))
+    for fast, truth in zip(shares, slow, strict=True):
         both = np.isfinite(fast) & np.isfinite(truth)
         assert np.isfinite(fast[np.isfinite(truth)]).all()
         np.testing.assert_allclose(fast[both], truth[both], atol=0.1)
