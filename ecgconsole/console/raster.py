@@ -6,6 +6,7 @@ A braille cell holds 2 x 4 dots, so ``width`` x ``height`` cells show ``2 width`
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,23 +33,65 @@ class Range:
             low, high = math.log10(low), math.log10(high)
         return (values - low) / (high - low)
 
+    def at(self, share: float) -> float:
+        """The value at a share of the axis."""
+        if self.log:
+            return float(self.low * (self.high / self.low) ** share)
+        return self.low + share * (self.high - self.low)
 
-def value_range(values: np.ndarray, log: bool = False) -> Range:
-    """The range of the finite values, widened where it would be empty; 0 to 1 where there are none.
+
+@dataclass(frozen=True)
+class Extent:
+    """What must be known of values to choose an axis: lowest, highest and lowest positive finite value, how many
+    are finite. Lowest and highest are NaN where none is."""
+
+    low: float
+    high: float
+    least_positive: float
+    finite: int
+
+    @staticmethod
+    def of(values: np.ndarray) -> Extent:
+        nothing = Extent(math.nan, math.nan, math.nan, 0)
+        if not values.size:
+            return nothing
+        low, high = float(values.min()), float(values.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            values = values[np.isfinite(values)]
+            if not values.size:
+                return nothing
+            low, high = float(values.min()), float(values.max())
+        positive = low if low > 0 else float(np.min(values, where=values > 0, initial=math.inf))
+        return Extent(low, high, positive if math.isfinite(positive) else math.nan, values.size)
+
+
+def axis_of(extents: Iterable[Extent], log: bool = False) -> Range:
+    """The axis that shows all of these, widened where it would be empty; 0 to 1 where there is nothing.
 
     A log axis that no value suits is refused by giving a linear one.
     """
-    finite = values[np.isfinite(values)]
-    if log:
-        positive = finite[finite > 0]
-        log = positive.size > 0
-        finite = positive if log else finite
-    if not finite.size:
+    extents = [e for e in extents if e.finite]
+    if not extents:
         return Range(0.0, 1.0)
-    low, high = float(finite.min()), float(finite.max())
+    low, high = min(e.low for e in extents), max(e.high for e in extents)
+    if log and (positive := [e.least_positive for e in extents if e.least_positive > 0]):
+        low = min(positive)
+        return Range(low, high, True) if low < high else Range(low / 2, low * 2, True)
     if low == high:
-        return Range(low / 2, high * 2, True) if log else Range(low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2)
-    return Range(low, high, log)
+        return Range(low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2)
+    return Range(low, high)
+
+
+def value_range(values: np.ndarray, log: bool = False) -> Range:
+    """``axis_of`` one array."""
+    return axis_of([Extent.of(values)], log)
+
+
+def visible(x: np.ndarray, x_range: Range) -> slice:
+    """The points on the axis, and one more on either side: their lines reach into it."""
+    first = int(np.searchsorted(x, x_range.low, side="left"))
+    last = int(np.searchsorted(x, x_range.high, side="right"))
+    return slice(max(0, first - 1), last + 1)
 
 
 def line_dots(x: np.ndarray, y: np.ndarray, width: int, height: int, x_range: Range, y_range: Range) -> np.ndarray:
@@ -57,8 +100,66 @@ def line_dots(x: np.ndarray, y: np.ndarray, width: int, height: int, x_range: Ra
     ``x`` (n,) must not fall; points outside the ranges are clipped away. Neighbours are joined; NaN in
     ``y`` are gaps and never bridged.
     """
+    borders = np.linspace(x_range.low, x_range.high, 2 * width + 1)
+    return _cells(*column_extremes(x, y, borders, y_range), height)
+
+
+def gap_columns(x: np.ndarray, y: np.ndarray, width: int, x_range: Range) -> np.ndarray:
+    """Columns of cells, bool (width,), in which a value is not a number."""
+    found = np.zeros(width, bool)
+    if x.size and not math.isfinite(float(y.sum())):
+        share = x_range.position(x[np.isnan(y)])
+        share = share[(share >= 0) & (share <= 1)]
+        found[np.minimum((share * width).astype(int), width - 1)] = True
+    return found
+
+
+def smoothed(x: np.ndarray, y: np.ndarray, window: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Centred moving mean over ``window`` points, of those that are numbers; NaN where the point itself is not.
+
+    Where there are far more points than ``most``, runs of points are first replaced by their means.
+    """
+    run = min(x.size // max(1, most), max(1, window // 4))
+    if run > 1:
+        n = x.size // run * run
+        x = x[:n:run] + (x[run - 1 : n : run] - x[:n:run]) / 2
+        y, window = _run_means(y[:n].reshape(-1, run)), max(1, window // run)
+    if window < 2 or y.size < 2:
+        return x, y
+    known = np.isfinite(y)
+    total = np.concatenate([[0.0], np.cumsum(np.where(known, y, 0.0))])
+    number = np.concatenate([[0], np.cumsum(known)])
+    first = np.maximum(np.arange(y.size) - window // 2, 0)
+    last = np.minimum(first + window, y.size)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = (total[last] - total[first]) / (number[last] - number[first])
+    return x, np.where(known, mean, np.nan)
+
+
+def _run_means(runs: np.ndarray) -> np.ndarray:
+    """Means of rows, of those values that are numbers."""
+    means = runs.mean(axis=1)
+    holed = ~np.isfinite(means)
+    if holed.any():
+        known = np.isfinite(runs[holed])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            means[holed] = np.where(known, runs[holed], 0).sum(axis=1) / known.sum(axis=1)
+    return means
+
+
+def point_dots(x: np.ndarray, y: np.ndarray, width: int, height: int, x_range: Range, y_range: Range) -> np.ndarray:
+    """Bits of the cells, uint8 (height, width), in which points lie; points outside the ranges are left out."""
+    across, up = x_range.position(x), y_range.position(y)
+    inside = (across >= 0) & (across <= 1) & (up >= 0) & (up <= 1)
     dots = np.zeros((4 * height, 2 * width), bool)
-    lows, highs = _column_extremes(x_range.position(x), y_range.position(y), 2 * width)
+    rows = np.rint((1 - up[inside]) * (4 * height - 1)).astype(int)
+    dots[rows, np.minimum((across[inside] * 2 * width).astype(int), 2 * width - 1)] = True
+    return _bits(dots)
+
+
+def _cells(lows: np.ndarray, highs: np.ndarray, height: int) -> np.ndarray:
+    """Bits of cells for columns of dots filled from ``lows`` to ``highs``, shares of the height."""
+    dots = np.zeros((4 * height, len(lows)), bool)
     shown = np.isfinite(lows) & (highs >= 0) & (lows <= 1)
     if shown.any():
         last = 4 * height - 1
@@ -66,13 +167,22 @@ def line_dots(x: np.ndarray, y: np.ndarray, width: int, height: int, x_range: Ra
         bottom = np.rint((1 - np.clip(lows[shown], 0, 1)) * last).astype(int)
         rows = np.arange(4 * height)[:, None]
         dots[:, shown] = (rows >= top) & (rows <= bottom)
-    cells = dots.reshape(height, 4, width, 2)
-    return np.einsum("hrwc,rc->hw", cells, _BITS).astype(np.uint8)
+    return _bits(dots)
+
+
+def _bits(dots: np.ndarray) -> np.ndarray:
+    height, width = dots.shape[0] // 4, dots.shape[1] // 2
+    return np.einsum("hrwc,rc->hw", dots.reshape(height, 4, width, 2), _BITS).astype(np.uint8)
 
 
 def braille(bits: np.ndarray) -> list[str]:
     """Rows of text for cell bits (height, width); an empty cell is a space."""
-    return ["".join(chr(_BRAILLE + b) if b else " " for b in row) for row in bits.tolist()]
+    return [row.astype("<u4").tobytes().decode("utf-32-le") for row in braille_codes(bits)]
+
+
+def braille_codes(bits: np.ndarray) -> np.ndarray:
+    """The same as code points, uint32."""
+    return np.where(bits > 0, bits + np.uint32(_BRAILLE), np.uint32(0x20))
 
 
 def ticks(axis: Range, most: int) -> list[float]:
@@ -104,33 +214,36 @@ def short_number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _column_extremes(x: np.ndarray, y: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest ``y`` of the joined line within each of ``columns`` equal parts of ``x`` 0 to 1."""
-    lows = np.full(columns, np.nan)
-    highs = np.full(columns, np.nan)
+def column_extremes(x: np.ndarray, y: np.ndarray, borders: np.ndarray, y_range: Range) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest point of the joined line between neighbouring ``borders``, as shares of ``y_range``.
+
+    NaN where there is no line. No array as long as ``x`` is made: a million points cost a few milliseconds.
+    """
+    columns = len(borders) - 1
+    lows, highs = np.full(columns, np.nan), np.full(columns, np.nan)
     if not x.size:
         return lows, highs
-    borders = np.linspace(0, 1, columns + 1)
-    # Values of the line where it crosses the borders of the columns; NaN where it does not.
-    right = np.searchsorted(x, borders, side="left").clip(1, max(1, x.size - 1))
-    if x.size > 1:
-        left = right - 1
-        gap = x[right] - x[left]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(gap > 0, (borders - x[left]) / gap, 0.0)
-            at_border = y[left] + share * (y[right] - y[left])
-        at_border[(borders < x[0]) | (borders > x[-1])] = np.nan
-    else:
-        at_border = np.full(columns + 1, np.nan)
     # Points within each column. The right border belongs to the last column alone.
     starts = np.searchsorted(x, borders[:-1], side="left")
-    ends = np.append(starts[1:], np.searchsorted(x, 1.0, side="right"))
+    ends = np.append(starts[1:], np.searchsorted(x, borders[-1], side="right"))
     filled = ends > starts
     if filled.any():
-        # reduceat runs to the next index given, so the end of the last column is cut off by a copy.
-        inside = y[: ends[-1]]
-        lows[filled] = np.fmin.reduceat(inside, starts[filled])
-        highs[filled] = np.fmax.reduceat(inside, starts[filled])
-    for extremes, of in ((lows, np.fmin), (highs, np.fmax)):
-        extremes[:] = of(extremes, of(at_border[:-1], at_border[1:]))
+        # reduceat runs to the next index given, so the end of the last column is cut off by a view.
+        inside, begin = y[: ends[-1]], starts[filled]
+        least, most = np.minimum.reduceat(inside, begin), np.maximum.reduceat(inside, begin)
+        if y_range.log or not (np.isfinite(least).all() and np.isfinite(most).all()):
+            shown = np.where(inside > 0, inside, np.nan) if y_range.log and np.nanmin(least) <= 0 else inside
+            least, most = np.fmin.reduceat(shown, begin), np.fmax.reduceat(shown, begin)
+        lows[filled], highs[filled] = y_range.position(least), y_range.position(most)
+    # Where the line crosses the borders of the columns.
+    if x.size > 1:
+        right = np.searchsorted(x, borders, side="left").clip(1, x.size - 1)
+        left = right - 1
+        gap = x[right] - x[left]
+        before, after = y_range.position(y[left]), y_range.position(y[right])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            at_border = before + np.where(gap > 0, (borders - x[left]) / gap, 0.0) * (after - before)
+        at_border[(borders < x[0]) | (borders > x[-1])] = np.nan
+        for extremes, of in ((lows, np.fmin), (highs, np.fmax)):
+            extremes[:] = of(extremes, of(at_border[:-1], at_border[1:]))
     return lows, highs

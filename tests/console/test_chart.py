@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from textual.app import App, ComposeResult
 
-from ecgconsole.console.chart import Chart, Series
+from ecgconsole.console.chart import Chart, Marks, Series
 from ecgconsole.console.history import MetricHistory
 
 
@@ -74,6 +76,154 @@ async def test_a_log_axis_straightens_a_decay():
         assert rows(chart) != linear
         filled = [sum(c > "\u2800" for c in row) for row in rows(chart)[:-1]]
         assert max(filled) - min(filled) <= 3
+
+
+def column_of(chart: Chart, sign: str) -> list[int]:
+    return sorted({i for row in rows(chart) for i, c in enumerate(row) if c == sign})
+
+
+async def test_zoom_shows_a_part_and_says_how_many_points_it_is():
+    async with OneChart().run_test(size=(100, 14)) as pilot:
+        chart = pilot.app.query_one(Chart)
+        chart.plot(loss(1000)[:1])
+        assert "1,000 of 1,000 points" in rows(chart)[-1]
+        chart.act("zoom_in")
+        seen = int(rows(chart)[-1].split(" of ")[0].split()[-1].replace(",", ""))
+        assert 500 <= seen <= 502
+        chart.act("right")
+        chart.plot(loss(1000)[:1])
+        moved = rows(chart)
+        assert "625" in moved[-1] or "600" in moved[-1]
+        chart.act("left")
+        chart.act("left")
+        chart.act("left")
+        assert rows(chart)[-1].split()[0] == "0"
+        chart.act("zoom_out")
+        chart.act("zoom_out")
+        assert "1,000 of 1,000 points" in rows(chart)[-1]
+
+
+async def test_zooming_in_for_ever_ends_at_a_few_points():
+    async with OneChart().run_test(size=(100, 14)) as pilot:
+        chart = pilot.app.query_one(Chart)
+        chart.plot(loss(1000)[:1])
+        for _ in range(60):
+            chart.act("zoom_in")
+        assert "points" in rows(chart)[-1]
+        assert any("\u2801" <= c <= "\u28ff" for row in rows(chart) for c in row)
+
+
+async def test_a_growing_line_is_followed_unless_one_has_zoomed():
+    async with OneChart().run_test(size=(100, 14)) as pilot:
+        chart = pilot.app.query_one(Chart)
+        chart.plot(loss(100)[:1])
+        chart.plot(loss(200)[:1])
+        assert "200 of 200" in rows(chart)[-1]
+        chart.act("zoom_in")
+        before = rows(chart)[-1]
+        chart.plot(loss(400)[:1])
+        assert rows(chart)[-1].split("  ")[1:4] == before.split("  ")[1:4]
+        chart.act("all")
+        assert "400 of 400" in rows(chart)[-1]
+
+
+async def test_the_crosshair_says_the_values_of_every_line_at_one_point():
+    async with OneChart().run_test(size=(100, 14)) as pilot:
+        chart = pilot.app.query_one(Chart)
+        chart.plot(loss(11))
+        chart.act("crosshair")
+        train, val = (s.y[5] for s in loss(11))
+        assert f"step 5  train {train:.4g}  val {val:.4g}" in rows(chart)[-1]
+        chart.act("cross_right")
+        assert "step 6" in rows(chart)[-1]
+        for _ in range(20):
+            chart.act("cross_left")
+        assert "step 0" in rows(chart)[-1]
+        await pilot.click(Chart, offset=(99, 3))
+        assert "step 10" in rows(chart)[-1]
+        chart.act("crosshair")
+        assert "points" in rows(chart)[-1]
+
+
+async def test_the_wheel_zooms_where_the_pointer_is():
+    async with OneChart().run_test(size=(100, 14)) as pilot:
+        chart = pilot.app.query_one(Chart)
+        chart.plot(loss(1000)[:1])
+        chart.zoom(0.1, around=100.0)
+        assert "100" in rows(chart)[-1]
+        assert "500" not in rows(chart)[-1]
+
+
+async def test_what_is_not_a_number_is_marked_where_it_is():
+    async with OneChart().run_test(size=(109, 14)) as pilot:
+        chart = pilot.app.query_one(Chart)
+        x = np.arange(1000.0)
+        y = np.ones(1000)
+        assert column_of(chart, "×") == []
+        y[500] = np.nan
+        chart.plot((Series("train", x, y, "train"),))
+        assert column_of(chart, "×") == [9 + 50]
+        y[:] = np.nan
+        chart.plot((Series("train", x, y, "train"),))
+        assert "no metric yet" in "\n".join(rows(chart))
+
+
+async def test_smoothing_draws_the_mean_and_keeps_the_raw_line_behind_it():
+    async with OneChart().run_test(size=(109, 22)) as pilot:
+        chart = pilot.app.query_one(Chart)
+        rng = np.random.default_rng(0)
+        noisy = (Series("train", np.arange(5000.0), rng.normal(0, 1, 5000), "train"),)
+        chart.plot(noisy)
+        filled = [sum(c > "\u2800" for c in row) for row in rows(chart)[:-1]]
+        for _ in range(3):
+            chart.act("smooth")
+        assert "mean of 500" in rows(chart)[-1]
+        again = [sum(c > "\u2800" for c in row) for row in rows(chart)[:-1]]
+        assert again == filled
+        accent = chart.tone("train").color
+        coloured = [
+            y
+            for y in range(chart.size.height)
+            for segment in chart.render_line(y)
+            if segment.style and segment.style.color == accent
+        ]
+        assert 0 < len(set(coloured)) <= 3
+        chart.act("smooth")
+        assert "mean of" not in rows(chart)[-1]
+
+
+async def test_lines_of_an_overlay_are_told_apart_by_signs_too():
+    async with OneChart().run_test(size=(100, 14)) as pilot:
+        chart = pilot.app.query_one(Chart)
+        chart.legend = True
+        first, second = loss(100)
+        chart.plot((Series("run 1", first.x, first.y, "train", "1"), Series("run 2", second.x, second.y, "val", "2")))
+        assert rows(chart)[0].split() == ["1", "run", "1", "2", "run", "2"]
+        plot = rows(chart)[1:-1]
+        assert any("1" in row[-3:] for row in plot)
+        assert any("2" in row[-3:] for row in plot)
+
+
+async def test_marks_and_unit():
+    async with OneChart().run_test(size=(109, 14)) as pilot:
+        chart = pilot.app.query_one(Chart)
+        chart.unit = "mV"
+        chart.plot(loss(1000)[:1], (Marks(np.array([0.0, 500.0, 2000.0]), "▾", "warning"),))
+        assert column_of(chart, "▾") == [9, 59]
+        assert rows(chart)[-1].startswith("      mV ")
+
+
+async def test_a_million_points_make_no_copy_of_them(monkeypatch):
+    async with OneChart().run_test(size=(120, 30)) as pilot:
+        chart = pilot.app.query_one(Chart)
+        x = np.arange(1e6)
+        y = np.sin(x / 1e4)
+        chart.plot((Series("train", x, y, "train"),))
+        tracemalloc.start()
+        chart.plot((Series("train", x, y, "train"),))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < y.nbytes / 4
 
 
 def metric(step: int, loss: float | None) -> dict:

@@ -144,3 +144,52 @@ def test_ticks_are_round_few_and_on_the_axis(low, span, most, log):
 )
 def test_numbers_are_short(value, text):
     assert short_number(value) == text
+
+
+def slow_mean(y, window):
+    out = np.full(len(y), np.nan)
+    for i in range(len(y)):
+        first = max(i - window // 2, 0)
+        part = y[first : min(first + window, len(y))]
+        part = part[np.isfinite(part)]
+        if np.isfinite(y[i]) and len(part):
+            out[i] = part.mean()
+    return out
+
+
+@given(st.lists(st.one_of(st.floats(-100, 100), st.just(float("nan"))), min_size=1, max_size=40), st.integers(2, 15))
+def test_the_moving_mean_is_that_of_the_numbers_around(values, window):
+    y = np.array(values)
+    _, fast = smoothed(np.arange(float(len(y))), y, window, 1000)
+    np.testing.assert_allclose(fast, slow_mean(y, window), atol=1e-9)
+
+
+def test_the_moving_mean_of_many_points_is_that_of_their_means():
+    rng = np.random.default_rng(1)
+    x, y = np.arange(100_000.0), rng.normal(0, 1, 100_000).cumsum()
+    y[40_000:42_000] = np.nan
+    y[7] = np.nan
+    at, mean = smoothed(x, y, 2000, 1000)
+    assert 900 <= len(at) <= 1100
+    truth = slow_mean(y[: at.size * 100], 2000)[50::100]
+    known = np.isfinite(mean) & np.isfinite(truth)
+    assert known.sum() > 0.95 * len(at)
+    np.testing.assert_allclose(mean[known], truth[known], atol=12)
+    assert np.isnan(mean[400:420]).all()
+
+
+def test_gaps_and_points_fall_into_their_columns():
+    y = np.ones(100)
+    y[[0, 55, 99]] = np.nan
+    assert np.flatnonzero(gap_columns(np.arange(100.0), y, 10, Range(0, 99))).tolist() == [0, 5, 9]
+    assert np.flatnonzero(gap_columns(np.arange(100.0), y, 10, Range(50, 60))).tolist() == [5]
+    bits = point_dots(np.array([0.0, 1.0, 5.0]), np.array([0.0, 1.0, 0.5]), 5, 2, Range(0, 1), Range(0, 1))
+    picture = dots(bits)
+    assert picture.sum() == 2
+    assert picture[-1, 0]
+    assert picture[0, -1]
+
+
+def test_what_is_visible_has_a_neighbour_on_either_side():
+    assert visible(np.arange(10.0), Range(3.5, 5.5)) == slice(3, 7)
+    assert visible(np.arange(10.0), Range(-5, 50)) == slice(0, 11)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 20
 _METRIC = b'"kind": "metric"'
 # A metric as ``EventWriter`` writes it; anything else takes the slow way.
 _HEAD = rb'^\{"seq": \d+, "time": "([^"]{23})Z", "kind": "metric", "stage": "[^"]*", "step": (\d+), "epoch": (\d+), '
