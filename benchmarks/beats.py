@@ -34,7 +34,7 @@ RATE_HZ, WINDOW_S, TOLERANCE_S, CLOSE_BPM = 125.0, 10.0, 0.15, 5.0
 AGREE = 0.95
 GEOMETRY = geometry_of(RATE_HZ, WINDOW_S, (0.5, 40.0), (0.5, 8.0))
 BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?")
-IRREGULARITY = ("rr_cv", "rmssd_normalised", "rr_irregular_share")
+IRREGULARITY = ("rr_cv", "rmssd_normalised", "rr_irregular_share", "rr_entropy")
 Detector = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 
 
@@ -127,10 +127,9 @@ def r_peak_table(recordings: list[Annotated], detect: Detector) -> tuple[float, 
     return pairs / truths, pairs / founds, truths
 
 
-def irregularity(ecg: NDArray[np.float32], detect: Detector) -> dict[str, NDArray[np.float32]]:
-    """The dataset's irregularity columns of a recording's windows, from a detector's beats."""
+def irregularity(ecg: NDArray[np.float32], time_s: NDArray[np.float64]) -> dict[str, NDArray[np.float32]]:
+    """The dataset's irregularity columns of a recording's windows, from beats at ``time_s``."""
     n = int(len(ecg) / RATE_HZ / WINDOW_S)
-    time_s = detect(ecg)
     window = np.floor(time_s / WINDOW_S).astype(np.int64)
     rr = rhythm.intervals(window[window < n], time_s[window < n])
     none = rhythm.intervals(np.zeros(0, np.int64), np.zeros(0))
@@ -139,12 +138,13 @@ def irregularity(ecg: NDArray[np.float32], detect: Detector) -> dict[str, NDArra
 
 
 def auroc(windows: list[tuple[dict[str, NDArray[np.float32]], NDArray[np.object_]]], positive: str, others: set[str]):
-    """AUROC of each column for ``positive`` against ``others``; windows without enough beats count as regular."""
+    """AUROC of each column for ``positive`` against ``others``; windows without enough beats count as most regular."""
     labels = np.concatenate([label for _, label in windows])
     wanted = np.isin(labels, [positive, *others])
-    values = {name: np.nan_to_num(np.concatenate([columns[name] for columns, _ in windows])) for name in IRREGULARITY}
+    values = {name: np.concatenate([columns[name] for columns, _ in windows]) for name in IRREGULARITY}
     truth = labels[wanted] == positive
-    return {name: roc_auc_score(truth, v[wanted]) for name, v in values.items()}, int(truth.sum()), int(wanted.sum())
+    filled = {name: np.where(np.isnan(v), np.nanmin(v), v)[wanted] for name, v in values.items()}
+    return {name: roc_auc_score(truth, v) for name, v in filled.items()}, int(truth.sum()), int(wanted.sum())
 
 
 def monitor_table(root: Path, others: bool) -> None:
@@ -222,8 +222,11 @@ def main() -> None:
     print("\n| AUROC of atrial fibrillation, 10 s windows | AF of windows | " + " | ".join(IRREGULARITY) + " |")
     print("|---|---|" + "---|" * len(IRREGULARITY))
     for folder, of_folder in recordings.items():
-        for name, detect in detectors.items():
-            windows = [(irregularity(r.ecg, detect), _labels(r)) for r in of_folder]
+        for name, beats_of in {
+            **{n: _from(d) for n, d in detectors.items()},
+            "annotators": lambda r: r.beats_s,
+        }.items():
+            windows = [(irregularity(r.ecg, beats_of(r)), labels_of(r)) for r in of_folder]
             others = {str(label) for _, labels in windows for label in labels} - {"(AFIB", "(AFL", ""}
             _print_auroc(f"{folder}, {name}", *auroc(windows, "(AFIB", others))
     if (arguments.data / "cinc2017").is_dir():
@@ -232,7 +235,8 @@ def main() -> None:
         for name, detect in detectors.items():
             windows = []
             for record, label in labels.items():
-                columns = irregularity(ecg_of(arguments.data, f"cinc2017/{record}", ("ECG",)), detect)
+                ecg = ecg_of(arguments.data, f"cinc2017/{record}", ("ECG",))
+                columns = irregularity(ecg, detect(ecg))
                 windows.append((columns, np.full(len(columns["rr_cv"]), label, object)))
             _print_auroc(f"cinc2017 A against N, {name}", *auroc(windows, "A", {"N"}))
             _print_auroc(f"cinc2017 A against N and O, {name}", *auroc(windows, "A", {"N", "O"}))
@@ -240,7 +244,12 @@ def main() -> None:
         monitor_table(arguments.data, arguments.xqrs)
 
 
-def _labels(recording: Annotated) -> NDArray[np.object_]:
+def _from(detect: Detector) -> Callable[[Annotated], NDArray[np.float64]]:
+    return lambda recording: detect(recording.ecg)
+
+
+def labels_of(recording: Annotated) -> NDArray[np.object_]:
+    """The rhythm of each window, empty where it changes or is not annotated."""
     n = int(len(recording.ecg) / RATE_HZ / WINDOW_S)
     return np.array([recording.rhythm_of(k * WINDOW_S) or "" for k in range(n)], object)
 

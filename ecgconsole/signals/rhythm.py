@@ -12,6 +12,7 @@ Float32 = NDArray[np.float32]
 MINIMUM_BEATS = 3
 IRREGULAR_SHARE = 0.1
 EARLY_SHARE = 0.8
+ENTROPY_TOLERANCE = 0.1
 
 
 class Column(NamedTuple):
@@ -32,6 +33,13 @@ RHYTHM_COLUMNS = (
     Column("rmssd_normalised", "1", "rmssd / mean RR", "Dash, ABE 37:1701 (2009)"),
     Column("median_rr_s", "s", "median RR interval", "-"),
     Column("rr_irregular_share", "1", "share of successive RR differences above a tenth of the median RR", "-"),
+    Column(
+        "rr_entropy",
+        "1",
+        "sample entropy of the RR intervals (length 1, tolerance a tenth of their median, one added to both counts),"
+        " less ln of the median RR in s; needs four beats",
+        "after Lake and Moorman, Am. J. Physiol. 300:H319 (2011)",
+    ),
     Column("early_beats", "1", "RR intervals below 0.8 of the median RR", "-"),
     Column("pulse_rate_bpm", "1/min", "60 / median interval of the PPG pulses inside the segment", "-"),
     Column("ecg_ppg_agreement", "1", "smaller / larger of the median RR and the median pulse interval", "-"),
@@ -75,6 +83,7 @@ def rhythm(rr: Intervals, pulse: Intervals, n: int) -> dict[str, Float32]:
             "rmssd_normalised": rms_s / mean_s,
             "median_rr_s": median_s,
             "rr_irregular_share": _mean(owner, irregular.astype(np.float64), n),
+            "rr_entropy": _entropy(rr, ENTROPY_TOLERANCE * median_s, n) - np.log(median_s),
             "early_beats": early.astype(np.float64),
         }
         pulse_rate_bpm = 60 / pulse_median_s
@@ -83,6 +92,31 @@ def rhythm(rr: Intervals, pulse: Intervals, n: int) -> dict[str, Float32]:
     columns["pulse_rate_bpm"] = np.where(pulse_known, pulse_rate_bpm, np.nan)
     columns["ecg_ppg_agreement"] = np.where(known & pulse_known, agreement, np.nan)
     return {name: values.astype(np.float32) for name, values in columns.items()}
+
+
+def _entropy(rr: Intervals, tolerance_s: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """Sample entropy of each window's intervals (template length 1), NaN where it has fewer than three.
+
+    Richman and Moorman, Am. J. Physiol. 278:H2039 (2000). One is added to both counts, so that a window
+    without any match has a value too, and a longer one a higher.
+    """
+    of_one, of_two, pairs = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
+    first = np.arange(len(rr.window) - 2)
+    lag = 0
+    while True:
+        lag += 1
+        # Both of a pair, and the interval after each, lie in one window: the last of the four decides.
+        first = first[first + lag + 1 < len(rr.window)]
+        first = first[rr.window[first] == rr.window[first + lag + 1]]
+        if not len(first):
+            break
+        owner = rr.window[first]
+        close = np.abs(rr.seconds[first] - rr.seconds[first + lag]) <= tolerance_s[owner]
+        again = close & (np.abs(rr.seconds[first + 1] - rr.seconds[first + lag + 1]) <= tolerance_s[owner])
+        pairs += np.bincount(owner, minlength=n)
+        of_one += np.bincount(owner[close], minlength=n)
+        of_two += np.bincount(owner[again], minlength=n)
+    return np.where(pairs > 0, np.log((of_one + 1) / (of_two + 1)), np.nan)
 
 
 def _mean(window: NDArray[np.int64], values: NDArray[np.float64], n: int) -> NDArray[np.float64]:

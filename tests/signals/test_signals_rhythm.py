@@ -34,6 +34,11 @@ def slow_rhythm(beats: list[float], pulses: list[float]) -> dict[str, float]:
         row["median_rr_s"] = median
         row["rr_irregular_share"] = sum(abs(c) > 0.1 * median for c in changes) / len(changes)
         row["early_beats"] = sum(r < 0.8 * median for r in rr)
+        if len(rr) >= 3:
+            pairs = [(i, j) for j in range(len(rr) - 1) for i in range(j)]
+            one = [(i, j) for i, j in pairs if abs(rr[i] - rr[j]) <= 0.1 * median]
+            two = [(i, j) for i, j in one if abs(rr[i + 1] - rr[j + 1]) <= 0.1 * median]
+            row["rr_entropy"] = math.log((len(one) + 1) / (len(two) + 1)) - math.log(median)
     if len(pp) >= 2:
         row["pulse_rate_bpm"] = 60 / float(np.median(pp))
     if len(rr) >= 2 and len(pp) >= 2:
