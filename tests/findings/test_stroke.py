@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecgconsole.errors import ConfigurationError, InputError, Stopped
 from ecgconsole.findings import predict, stroke
@@ -88,6 +90,50 @@ def test_an_effect_of_the_rhythm_is_found_only_by_the_model_that_may_see_it(usua
     assert 0.6 < found["with rhythm"]["calibration_slope"] < 1.4
     by_threshold = {p["threshold"]: p for p in found["with rhythm"]["decision_curve"]}
     assert by_threshold[0.3]["model"] > max(0, by_threshold[0.3]["treat_all"])
+
+
+def test_every_measure_can_be_made_again_from_the_saved_predictions(usual):
+    """With scikit-learn, statsmodels and plain counting, one repetition after the other."""
+    found = models(usual.report, "future_stroke")
+    predictions = pd.read_parquet(usual.workspace.stroke_predictions).set_index("patient_id")
+    table = patients().set_index("patient_id")
+    for name, model in found.items():
+        rows = predictions[(predictions["endpoint"] == "future_stroke") & (predictions["model"] == name)]
+        y, risks = rows["outcome"].to_numpy(), rows.filter(like="out_of_fold_").to_numpy().T
+        assert len(risks) == 2
+        for measure, theirs in (("auroc", roc_auc_score), ("auprc", average_precision_score), ("brier", mean_square)):
+            assert np.isclose(model[measure], np.mean([theirs(y, r) for r in risks]))
+        slopes = [sm.Logit(y, sm.add_constant(np.log(r / (1 - r)))).fit(disp=0).params[1] for r in risks]
+        assert np.isclose(model["calibration_slope"], np.mean(slopes), rtol=1e-4)
+        for point in model["decision_curve"]:
+            t, n = point["threshold"], len(y)
+            slow = [sum((a - (1 - a) * t / (1 - t)) for a, b in zip(y, r, strict=True) if b >= t) / n for r in risks]
+            assert np.isclose(point["model"], np.mean(slow))
+            assert np.isclose(point["treat_all"], y.mean() - (1 - y.mean()) * t / (1 - t))
+        of = table.loc[rows.index]
+        members = {
+            "women": of["sex"] == "F",
+            "men": of["sex"] == "M",
+            "below 65 years": of["age_years"] < 65,
+            "65 years and over": of["age_years"] >= 65,
+        }
+        for group in usual.report["endpoints"]["future_stroke"]["subgroups"]:
+            inside = members[group["group"]].to_numpy()
+            assert (group["patients"], group["events"]) == (inside.sum(), y[inside].sum())
+            again = next(m for m in group["models"] if m["name"] == name)
+            assert np.isclose(again["auroc"], np.mean([roc_auc_score(y[inside], r[inside]) for r in risks]))
+            assert again["ci"][0] < again["auroc"] < again["ci"][1]
+            assert np.isclose(again["observed_to_expected"], y[inside].sum() / risks[:, inside].mean(axis=0).sum())
+    for difference in usual.report["endpoints"]["future_stroke"]["differences"]:
+        later, earlier = found[difference["to"]], found[difference["from"]]
+        for measure in ("auroc", "auprc", "brier"):
+            assert np.isclose(difference[measure], later[measure] - earlier[measure])
+            low, high = difference[f"{measure}_ci"]
+            assert low < difference[measure] < high
+
+
+def mean_square(y, risk):
+    return np.mean((risk - y) ** 2)
 
 
 def test_too_few_events_are_not_estimable_with_the_reason_and_a_warning(usual):
