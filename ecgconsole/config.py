@@ -213,6 +213,9 @@ class DiscoveryConfig(_Section):
     half_splits: int = Field(20, ge=4, description="patient-level half-splits behind the stability of each number")
     stability_segments_per_patient: int = Field(50, ge=1, description="segments of one patient in a half-split")
     initialisations: int = Field(4, ge=1, description="k-means starts of a fit; the best is kept")
+    kmeans: Literal["numpy", "faiss"] = Field(
+        "numpy", description="what runs k-means; faiss (extra) is faster, its patterns differ in the last digits"
+    )
     min_patients: int = Field(20, ge=1, description="patients without which a cluster is no pattern")
     min_effective_patients: float = Field(15.0, ge=1, description="inverse Simpson index a pattern needs")
     max_patient_share: Fraction = Field(0.2, description="share of the largest patient above which it is no pattern")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import kmeans_plusplus
 from sklearn.decomposition import PCA
 
+from ecgconsole.errors import ConfigurationError
 from ecgconsole.workspace import replacing
 
 _BLOCK_ROWS = 65_536
@@ -108,23 +109,32 @@ def fit_whitening(embeddings: NDArray, max_components: int, explained_variance: 
 
 
 def spherical_kmeans(
-    directions: NDArray[np.float32], k: int, seed: int | list[int], initialisations: int
+    directions: NDArray[np.float32], k: int, seed: int | list[int], initialisations: int, library: str = "numpy"
 ) -> tuple[NDArray[np.float32], float]:
     """Unit centroids (k, c), largest cluster first, and the mean cosine of the best of several starts.
 
     Dhillon & Modha, Machine Learning 42 (2001) 143: assignment by cosine, centroids the
     normalised sums of their members. Seeded by k-means++ on at most 10,000 rows. A cluster that
     empties takes the row that fits its own centroid worst. ``directions`` (n, c) are unit rows, n >= k.
+    ``library``: ``numpy``, or ``faiss`` from the same starts. Raises ``ConfigurationError`` without that extra.
     """
-    fits = [_one_start(directions, k, np.random.default_rng([*np.atleast_1d(seed), i])) for i in range(initialisations)]
+    descend = _descend_with_faiss if library == "faiss" else _descend
+    fits = []
+    for i in range(initialisations):
+        rng = np.random.default_rng([*np.atleast_1d(seed), i])
+        fits.append(descend(directions, _seeds(directions, k, rng)))
     centroids, objective = max(fits, key=lambda fit: fit[1])
     sizes = np.bincount(nearest(directions, centroids)[0], minlength=k)
     return centroids[np.argsort(-sizes, kind="stable")], objective
 
 
-def _one_start(x: NDArray[np.float32], k: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], float]:
+def _seeds(x: NDArray[np.float32], k: int, rng: np.random.Generator) -> NDArray[np.float32]:
     seeding = x if len(x) <= _SEEDING_ROWS else x[rng.choice(len(x), _SEEDING_ROWS, replace=False)]
-    centroids = unit_rows(kmeans_plusplus(seeding, k, random_state=int(rng.integers(2**31)))[0])
+    return unit_rows(kmeans_plusplus(seeding, k, random_state=int(rng.integers(2**31)))[0])
+
+
+def _descend(x: NDArray[np.float32], centroids: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    k = len(centroids)
     previous = -np.inf
     for _ in range(_MAX_ITERATIONS):
         labels, cosine = nearest(x, centroids)
@@ -139,3 +149,24 @@ def _one_start(x: NDArray[np.float32], k: int, rng: np.random.Generator) -> tupl
             sums[empty] = x[np.argsort(cosine, kind="stable")[: len(empty)]]
         centroids = unit_rows(sums)
     return centroids, objective
+
+
+def _descend_with_faiss(x: NDArray[np.float32], centroids: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    try:
+        import faiss
+    except ImportError as error:
+        raise ConfigurationError(
+            "discovery.kmeans = faiss needs the extra of that name: pip install 'ecgconsole[faiss]', or set it to numpy"
+        ) from error
+    faiss.omp_set_num_threads(1)  # of the calling thread: half-splits have a thread each
+    kmeans = faiss.Kmeans(
+        x.shape[1],
+        len(centroids),
+        niter=_MAX_ITERATIONS,
+        spherical=True,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(x),  # it would draw a sample otherwise
+    )
+    kmeans.train(x, init_centroids=centroids)
+    found = unit_rows(np.asarray(kmeans.centroids))
+    return found, float(nearest(x, found)[1].mean(dtype=np.float64))

@@ -108,6 +108,7 @@ def discover_patterns(
             settings.max_components,
             settings.explained_variance,
             settings.initialisations,
+            settings.kmeans,
         )
 
     fits: list[HalfSplit] = []
@@ -124,7 +125,11 @@ def discover_patterns(
     )
     whitening = fit_whitening(segments.embeddings[rows], settings.max_components, settings.explained_variance)
     centroids, cosine = spherical_kmeans(
-        whitening.directions(segments.embeddings[rows]), k, [settings.seed, 4], settings.initialisations
+        whitening.directions(segments.embeddings[rows]),
+        k,
+        [settings.seed, 4],
+        settings.initialisations,
+        settings.kmeans,
     )
     labels, _ = nearest(whitening.directions(x), centroids)
     selection = {
@@ -291,7 +296,9 @@ def _confounding(segments: Segments, model: PatternModel, settings: DiscoveryCon
     centred = centred_by_patient(x, patient)
     whitening = fit_whitening(centred, settings.max_components, settings.explained_variance)
     directions = whitening.directions(centred)
-    centroids, _ = spherical_kmeans(directions, len(model.centroids), [settings.seed, 8], settings.initialisations)
+    centroids, _ = spherical_kmeans(
+        directions, len(model.centroids), [settings.seed, 8], settings.initialisations, settings.kmeans
+    )
     return {
         "raw": raw,
         "patient_centred": confounding(directions, nearest(directions, centroids)[0], patient, rng),

@@ -38,6 +38,7 @@ def fit_half_split(
     max_components: int,
     explained_variance: float,
     initialisations: int,
+    library: str = "numpy",
 ) -> HalfSplit:
     """Whitening and k-means fitted on each half of the patients, both applied to the whole sample (n, d)."""
     labels: dict[int, list[NDArray]] = {k: [] for k in cluster_counts}
@@ -46,7 +47,7 @@ def fit_half_split(
         whitening = fit_whitening(embeddings[rows], max_components, explained_variance)
         directions = whitening.directions(embeddings)
         for k in cluster_counts:
-            centroids, _ = spherical_kmeans(directions[rows], k, [*seed, k], initialisations)
+            centroids, _ = spherical_kmeans(directions[rows], k, [*seed, k], initialisations, library)
             labels[k].append(nearest(directions, centroids)[0])
     return HalfSplit(
         ari={k: float(adjusted_rand_score(*both)) for k, both in labels.items()},

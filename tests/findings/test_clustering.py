@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
+from ecgconsole.errors import ConfigurationError
 from ecgconsole.findings import clustering
 from ecgconsole.findings.clustering import (
     PatternModel,
@@ -58,6 +61,21 @@ def test_the_result_is_a_fixed_point_of_slow_spherical_kmeans(seed):
 def test_more_starts_never_fit_worse():
     x = unit_rows(np.random.default_rng(0).normal(size=(400, 3)))
     assert spherical_kmeans(x, 8, 0, 10)[1] >= spherical_kmeans(x, 8, 0, 1)[1]
+
+
+def test_faiss_finds_the_same_patterns_and_without_it_the_message_says_what_to_do(tmp_path, monkeypatch):
+    made = plant(tmp_path)
+    directions = fit_whitening(made.embeddings, 4, 1.0).directions(made.embeddings)
+    with monkeypatch.context() as absent:
+        absent.setitem(sys.modules, "faiss", None)
+        with pytest.raises(ConfigurationError, match=r"ecgconsole\[faiss\]"):
+            spherical_kmeans(directions, 5, 0, 4, "faiss")
+    pytest.importorskip("faiss", reason="the extra faiss is not installed")
+    ours, fit = spherical_kmeans(directions, 5, 0, 4)
+    theirs, other_fit = spherical_kmeans(directions, 5, 0, 4, "faiss")
+    assert np.isclose(fit, other_fit, atol=1e-4)
+    assert adjusted_rand_score(nearest(directions, ours)[0], nearest(directions, theirs)[0]) > 0.99
+    assert (theirs == spherical_kmeans(directions, 5, 0, 4, "faiss")[0]).all()
 
 
 def test_a_cluster_that_empties_is_seeded_again():

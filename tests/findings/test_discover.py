@@ -74,6 +74,17 @@ def test_only_training_patients_shape_the_patterns(planted, events):
     assert workspace.pattern_model.read_bytes() == before
 
 
+def test_faiss_finds_them_too_with_the_same_bytes_for_any_number_of_threads(planted, events, tmp_path):
+    pytest.importorskip("faiss", reason="the extra faiss is not installed")
+    folders = [Workspace(tmp_path / name) for name in ("one", "three")]
+    for workspace, workers in zip(folders, (1, 3), strict=True):
+        config = quick_config(discovery={"kmeans": "faiss", "num_workers": workers})
+        discover.run(config, workspace, events.reporter, events.stop, embeddings=planted.files)
+    for name in OUTPUTS:
+        assert getattr(folders[0], name).read_bytes() == getattr(folders[1], name).read_bytes()
+    assert adjusted_rand_score(planted.pattern, pd.read_parquet(folders[0].assignments)["pattern"]) > 0.95
+
+
 def test_noise_warns_that_patterns_are_unstable(tmp_path, events):
     made = plant(tmp_path / "output")
     noise = np.random.default_rng(0).normal(size=made.embeddings.shape)
