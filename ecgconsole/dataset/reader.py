@@ -100,10 +100,11 @@ class Dataset:
         paths = [p for p in dataset_paths(self._file) if p.startswith("/patient/")]
         return {p.removeprefix("/patient/"): self.column(p) for p in paths}
 
-    def column(self, path: str) -> np.ndarray:
-        """A whole column, (N, ...); texts as str. Raises ``KeyError`` for a path that is not there."""
+    def column(self, path: str, rows: slice = slice(None)) -> np.ndarray:
+        """A column, (N, ...), or neighbouring rows of it; texts as str. Raises ``KeyError`` where there is none."""
         reader = RowsReader(self._file[path])
-        values = reader.slice(0, reader.n_rows)
+        start, stop, _ = rows.indices(reader.n_rows)
+        values = reader.slice(start, stop)
         return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
 
     def rows_of(self, patient_id: str) -> slice:
