@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from ecgconsole.errors import InputError
+from ecgconsole.signals.disk import UnreadableFile, read_bytes
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.text import sanitise
 
@@ -146,8 +147,8 @@ def read_record(root: Path, record: str) -> RecordHeader:
     """The header of ``record`` (path under ``root`` without extension) and of its segments.
 
     Signal files are looked at by size only. A fault in a segment becomes that segment's ``problem``;
-    a fault that leaves nothing raises ``RecordError``. ``OSError`` other than an absent or forbidden
-    file passes through: it says that the disk, not the record, is at fault.
+    a fault that leaves nothing raises ``RecordError``. ``OSError`` other than an absent, forbidden or
+    damaged file passes through: it says that the disk, not the record, is at fault.
     """
     folder = (root / record).parent
     name = record.rsplit("/", 1)[-1]
@@ -226,8 +227,9 @@ def expected_bytes(segment: SegmentHeader, file: str) -> int | None:
 
 def _header_lines(path: Path, absent: Reason) -> list[str]:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAXIMUM_HEADER_BYTES + 1)
+        data = read_bytes(path, 0, MAXIMUM_HEADER_BYTES + 1).tobytes()
+    except UnreadableFile as error:
+        raise _Bad(Reason.UNREADABLE, f"{sanitise(path.name)}: {sanitise(error, 100)}") from error
     except PermissionError as error:
         raise _Bad(Reason.UNREADABLE, f"no permission to read {sanitise(path.name)}") from error
     except OSError as error:

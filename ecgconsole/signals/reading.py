@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgconsole.errors import InputError
+from ecgconsole.signals.disk import UnreadableFile, read_bytes
 from ecgconsole.signals.headers import UNTRUSTED_FORMATS, Problem, SegmentHeader, SignalSpec, is_absent
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.text import sanitise
@@ -180,9 +181,11 @@ class SegmentSamples:
         key = (file, start, count)
         if self._last is None or self._last[0] != key:
             try:
-                raw = np.fromfile(self._folder / file, np.uint8, count, offset=start)
+                raw = read_bytes(self._folder / file, start, count)
             except (PermissionError, IsADirectoryError) as error:
                 raise SegmentError(Problem(Reason.UNREADABLE, self._where(file), "not readable")) from error
+            except UnreadableFile as error:
+                raise SegmentError(Problem(Reason.UNREADABLE, self._where(file), sanitise(error, 200))) from error
             except OSError as error:
                 if not is_absent(error):
                     raise

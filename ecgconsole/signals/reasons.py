@@ -49,7 +49,7 @@ class Reason(IntEnum):
     UNKNOWN_FORMAT = (37, "unknown-format", "segment", "the storage format is not a WFDB format")
     UNVERIFIED_FORMAT = (38, "unverified-format", "segment", "formats 8, 310, 311 without a checksum that agrees")
     CHECKSUM = (39, "checksum", "segment", "the samples do not add up to the header's checksum")
-    UNREADABLE = (40, "unreadable", "segment", "the file may not be read, or its decoder failed")
+    UNREADABLE = (40, "unreadable", "segment", "the file may not or cannot be read, or its decoder failed")
 
     # Headers: of a segment, or of the whole record.
     HEADER_MISSING = (50, "header-missing", "record", "the record's header file does not exist")

@@ -188,6 +188,16 @@ def linked_from_elsewhere(bed: Bed) -> None:
     bed.dat("2").symlink_to(target)
 
 
+def folder_in_its_place(bed: Bed) -> None:
+    """As large as the file was, by its ``stat``: only reading tells."""
+    bed.dat("2").unlink()
+    bed.dat("2").mkdir()
+    for i in range(1, 1000):
+        if bed.dat("2").stat().st_size >= 15000:
+            break
+        (bed.dat("2") / f"{i:>0200}").touch()
+
+
 def untouched(bed: Bed) -> None:
     """The fault is in the tables, or in the map of patients."""
 
@@ -266,6 +276,9 @@ FAULTS = (
         for name, text in (("gain", "1e-300(-40)/mV"), ("baseline", "90(1e300)/mV"))
     ),
     _of_segment("segment-elsewhere", segment_name_leads_elsewhere, says={"unsafe-name": "segment"}),
+    _of_segment(
+        "signal-file-is-a-folder", folder_in_its_place, says={"unreadable": "segment"}, windows_say="unreadable"
+    ),
     _harmless("linked-by-the-user", linked_from_elsewhere),
     _of_segment("escapes-in-a-name", in_header(" II\n", f" {ESCAPES}II\n")),
     _harmless("absent-from-the-tables", untouched),

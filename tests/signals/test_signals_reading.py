@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from ecgconsole.signals import disk
 from ecgconsole.signals.headers import RecordError, read_record
 from ecgconsole.signals.reading import MISSING_CODE, SegmentError, SegmentSamples, read_channel
 from ecgconsole.signals.reasons import Reason
@@ -179,9 +180,9 @@ def test_a_failing_disk_is_not_taken_for_a_bad_record(tmp_path: Path, monkeypatc
     (segment,) = read_record(tmp_path, "r").segments
 
     def fail(*args: object, **kwargs: object) -> None:
-        raise OSError(errno.EIO, "Input/output error")
+        raise OSError(errno.ESTALE, "Stale file handle")
 
-    monkeypatch.setattr(np, "fromfile", fail)
-    with pytest.raises(OSError, match="Input/output") as caught:
+    monkeypatch.setattr(disk, "_read", fail)
+    with pytest.raises(OSError, match="Stale") as caught:
         read_channel(tmp_path, "r", segment, 0)
     assert not isinstance(caught.value, FileNotFoundError)
