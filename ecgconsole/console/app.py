@@ -20,7 +20,7 @@ from ecgconsole.console.keys import EVERYWHERE, on_screen, remapped
 from ecgconsole.console.page import Page
 from ecgconsole.console.rows import Rows
 from ecgconsole.console.screens import SCREENS, page_class
-from ecgconsole.console.session import Session
+from ecgconsole.console.session import Clock, Session, utc_clock
 from ecgconsole.errors import EcgConsoleError
 from ecgconsole.jobs.snapshot import Snapshot
 from ecgconsole.jobs.steer import request, start_run
@@ -48,9 +48,9 @@ class Console(App[None]):
     #body { height: 1fr; }
     """
 
-    def __init__(self, workspace: Workspace, read_only: bool = False) -> None:
+    def __init__(self, workspace: Workspace, read_only: bool = False, now: Clock = utc_clock) -> None:
         super().__init__()
-        self.session = Session(workspace, read_only)
+        self.session = Session(workspace, read_only, memory.last_seen(workspace), now)
         self._feed = Feed(workspace, self._post)
         settings = memory.read_settings()
         self.keys, problems = remapped(settings.keys)
@@ -80,9 +80,16 @@ class Console(App[None]):
             self.say(problem, "warning")
         self._feed.start()
         self.set_interval(30, self._draw_title)
+        self.set_interval(30, self._remember_seen)
 
     def on_unmount(self) -> None:
         self._feed.end()
+        memory.remember_seen(self.session.workspace, self.session.now().isoformat())
+
+    @work(thread=True, exclusive=True, group="memory")
+    def _remember_seen(self) -> None:
+        """Also now and then: a console may be killed."""
+        memory.remember_seen(self.session.workspace, self.session.now().isoformat())
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._draw_frame)
@@ -103,10 +110,11 @@ class Console(App[None]):
         width, session = self.size.width, self.session
         self.query_one("#tabs", Rows).show([frame.tabs(name, width)])
         keys = on_screen(self.keys, name, session.read_only)
-        self.query_one("#keys", Rows).show([frame.keys_row(keys, width, session.read_only, session.paused)])
+        row = frame.keys_row(keys, width, session.read_only, session.alive, session.paused)
+        self.query_one("#keys", Rows).show([row])
 
     def _draw_title(self) -> None:
-        row = panels.title(self.snapshot, self.session.workspace.folder.name, self.size.width)
+        row = panels.title(self.snapshot, self.session.workspace.folder.name, self.size.width, self.session.now())
         self.query_one("#title", Rows).show([row])
 
     # Actions
@@ -166,7 +174,7 @@ class Console(App[None]):
         self.say(f"written: {self.save_screenshot(path=str(self.session.workspace.folder))}")
 
     def action_help(self) -> None:
-        self.push_screen(Help())
+        self.push_screen(Help([k for k in self.keys if not (k.steers and self.session.read_only)]))
 
     def action_leave(self) -> None:
         self.exit()

@@ -9,6 +9,7 @@ from ecgconsole.console.rows import Row, Span
 from ecgconsole.console.screens import SCREENS
 
 _ALWAYS = ("help", "leave")
+_OF_A_JOB = ("stop", "stop_now", "pause", "checkpoint")
 
 
 def tabs(current: str, width: int) -> Row:
@@ -25,9 +26,10 @@ def tabs(current: str, width: int) -> Row:
     return spans
 
 
-def keys_row(keys: Sequence[Key], width: int, read_only: bool, paused: bool) -> Row:
-    """The keys that fit whole; help and quit always, digits never: they are the tabs."""
-    wanted = [k for k in keys if not k.action.startswith("show(")]
+def keys_row(keys: Sequence[Key], width: int, read_only: bool, alive: bool, paused: bool) -> Row:
+    """The keys that fit whole and have something to act upon; help and quit always, digits never: they are the tabs."""
+    idle = ("start",) if alive else _OF_A_JOB
+    wanted = [k for k in keys if k.label and not k.action.startswith("show(") and (k.screen or k.action not in idle)]
     flag: list[Span] = [(" read-only ", "warning")] if read_only else []
     room = width - sum(len(s[0]) for s in flag) - sum(len(_text(k, paused)) for k in wanted if k.action in _ALWAYS)
     spans = flag

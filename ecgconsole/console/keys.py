@@ -11,8 +11,9 @@ from ecgconsole.console.screens import SCREENS
 class Key(NamedTuple):
     """``action`` is a method ``action_<name>`` of the page ``screen``, or of the app where ``screen`` is empty.
 
-    ``key`` may hold several, with commas; the first is shown. ``steers``: it touches the job or a file, and is
-    gone with ``--read-only``. On a page its own keys come before those that hold everywhere.
+    ``key`` may hold several, with commas; the first is shown. A key without a label is not in the footer.
+    ``steers``: it touches the job or a file, and is gone with ``--read-only``. On a page its own keys come before
+    those that hold everywhere.
     """
 
     key: str
@@ -43,7 +44,14 @@ EVERYWHERE = (
     Key("question_mark", "help", "help", "this list"),
     Key("q", "leave", "quit", "leave the console; the job goes on"),
 )
-DASHBOARD = (Key("l", "log_axis", "log axis", "logarithmic or linear axis", screen="dashboard"),)
+DASHBOARD = (
+    Key("m", "next_metric", "metric", "the next metric, or the chunks of a build", screen="dashboard"),
+    Key("M", "previous_metric", "", "the metric before", screen="dashboard"),
+    Key("l", "log_axis", "log axis", "logarithmic or linear axis", screen="dashboard"),
+    Key("e", "events", "events", "the last events, whole", screen="dashboard"),
+    Key("t", "processes", "processes", "the job's process tree", screen="dashboard"),
+    Key("escape", "hide_away", "", "hide what happened while you were away", screen="dashboard"),
+)
 RUN: tuple[Key, ...] = ()
 PARAMETERS: tuple[Key, ...] = ()
 CHECKPOINTS: tuple[Key, ...] = ()

@@ -84,3 +84,26 @@ def _write(path: Path, text: str) -> None:
         write_atomically(path, text)
     except OSError:
         return
+
+
+def last_seen(workspace: Workspace) -> str | None:
+    """When a console was last open on this folder, UTC ISO 8601."""
+    seen = _read_seen().get(str(workspace.folder))
+    return seen if isinstance(seen, str) else None
+
+
+def remember_seen(workspace: Workspace, time: str) -> None:
+    kept = {f: t for f, t in _read_seen().items() if Path(f).is_dir()}
+    _write(_seen(), json.dumps({**kept, str(workspace.folder): time}) + "\n")
+
+
+def _read_seen() -> dict[str, str]:
+    try:
+        data = json.loads(_seen().read_text())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _seen() -> Path:
+    return _home("XDG_STATE_HOME", ".local/state") / "last_seen.json"

@@ -10,7 +10,7 @@ from typing import Any
 from ecgconsole.console.rows import Row, Span
 from ecgconsole.jobs.lines import level_of, line_of, local_time, result_text, significant
 from ecgconsole.jobs.snapshot import LIVE, Snapshot, StageSnapshot, elapsed_seconds
-from ecgconsole.text import duration, sanitise, size
+from ecgconsole.text import duration, sanitise
 
 # Each state has a sign and a tone, so that colour never carries it alone.
 SIGNS: dict[str, tuple[str, str]] = {
@@ -25,10 +25,9 @@ SIGNS: dict[str, tuple[str, str]] = {
     "failed": ("✖", "failed"),
     "lost": ("✖", "failed"),
 }
-_SPARKS = "▁▂▃▄▅▆▇█"
 
 
-def title(snapshot: Snapshot | None, folder: str, width: int) -> Row:
+def title(snapshot: Snapshot | None, folder: str, width: int, now: datetime) -> Row:
     """Folder, run and state on the left; how long and until when on the right."""
     name = sanitise(folder, 60)
     if snapshot is None:
@@ -36,32 +35,39 @@ def title(snapshot: Snapshot | None, folder: str, width: int) -> Row:
     sign, tone = SIGNS.get(snapshot.status, ("?", "plain"))
     left = f" {name} · run {int(snapshot.run_id)} · "
     state = f"{sign} {snapshot.status}"
-    right = _timing(snapshot)
+    right = _timing(snapshot, now)
     gap = width - len(left) - len(state) - len(right) - 1
     if gap < 1:
         return [(left, "plain"), (state, tone)]
     return [(left, "plain"), (state, tone), (" " * gap, "plain"), (right, "muted")]
 
 
-def _timing(snapshot: Snapshot) -> str:
+def _timing(snapshot: Snapshot, now: datetime) -> str:
     if snapshot.status not in LIVE:
         ended = snapshot.finished or snapshot.heartbeat
         took = elapsed_seconds(snapshot.started, ended) if snapshot.started and ended else None
         return f"ran {duration(took)} · ended {local_time(ended)}"
-    text = f"running {duration(elapsed_seconds(snapshot.started))}"
+    text = f"running {duration(elapsed_seconds(snapshot.started, now.isoformat()))}"
     stage = snapshot.stage
-    if stage and stage.remaining_seconds:
-        end = datetime.now().astimezone() + timedelta(seconds=stage.remaining_seconds)
-        text += f" · {stage.name} ends about {end.strftime('%H:%M')}"
+    if snapshot.status == "running" and stage and stage.remaining_seconds:
+        text += f" · {stage.name} ends about {clock(now, stage.remaining_seconds)}"
     return text
 
 
-def pipeline(stages: Sequence[StageSnapshot], width: int) -> list[Row]:
+def clock(now: datetime, seconds: float) -> str:
+    """``16:42``, ``tomorrow 03:10``, ``Fri 27 Nov 03:10``: the time so many seconds from now, as people say it."""
+    today, end = now.astimezone(), (now + timedelta(seconds=seconds)).astimezone()
+    days = (end.date() - today.date()).days
+    day = "" if days == 0 else "tomorrow " if days == 1 else end.strftime("%a %-d %b ")
+    return day + end.strftime("%H:%M")
+
+
+def pipeline(stages: Sequence[StageSnapshot], width: int, now: datetime) -> list[Row]:
     """A row for each stage that has begun, then the waiting ones together."""
     rows: list[Row] = []
     for stage in stages:
         if stage.status == "running":
-            rows.append(_running(stage, width))
+            rows.append(_running(stage, width, now))
         elif stage.status != "waiting":
             rows.append(_ended(stage))
     waiting = [s.name for s in stages if s.status == "waiting"]
@@ -84,7 +90,7 @@ def known_stages(
     return stages
 
 
-def _running(stage: StageSnapshot, width: int) -> Row:
+def _running(stage: StageSnapshot, width: int, now: datetime) -> Row:
     head = f"{stage.name:<9}"
     if stage.share is None:
         return [("● ", "running"), (head, "strong"), ("starting", "muted")]
@@ -92,6 +98,8 @@ def _running(stage: StageSnapshot, width: int) -> Row:
     share = f"{100 * stage.share:3.0f} %"
     rate = f"{significant(stage.rate)} {stage.unit}/s" if stage.rate else ""
     left = f"{duration(stage.remaining_seconds)} left" if stage.remaining_seconds else ""
+    if left and width >= 100:
+        left += f", ends {clock(now, stage.remaining_seconds or 0.0)}"
     tail = "   ".join(t for t in (share, rate, left) if t)
     bar_width = min(48, width - 2 - len(head) - len(done) - len(tail) - 5)
     spans: list[Span] = [("● ", "running"), (head, "strong"), (done, "plain"), ("  ", "plain")]
@@ -113,44 +121,6 @@ def _ended(stage: StageSnapshot) -> Row:
     return [*spans, (" · ".join(t for t in (took, facts) if t), "plain")]
 
 
-def machine(readings: Sequence[Mapping[str, Any]], width: int) -> list[Row]:
-    """The last gauges with their trends. ``readings`` are gauge events, oldest first."""
-    if not readings:
-        return [[("no reading yet", "muted")]]
-    last = readings[-1]
-    trend = max(0, min(24, width - 16))
-    rows: list[Row] = []
-    for gpu in last.get("gpus") or ():
-        history = [_gpu(r, gpu["index"]).get("utilisation_percent") for r in readings]
-        rows.append(_meter(f"GPU {gpu['index']}", gpu.get("utilisation_percent"), history, trend))
-        rows.append([("      " + _gpu_facts(gpu), "muted")])
-    if not last.get("gpus"):
-        rows.append([("GPU   ", "strong"), ("none", "muted")])
-    rows.append(_meter("CPU  ", last.get("cpu_percent"), [r.get("cpu_percent") for r in readings], trend))
-    used, total = last.get("ram_used_bytes"), last.get("ram_total_bytes")
-    if used is not None and total:
-        rows.append([("RAM   ", "strong"), (f"{size(used)} of {size(total)}", "plain")])
-    if last.get("disk_free_bytes") is not None:
-        rows.append([("disk  ", "strong"), (f"{size(last['disk_free_bytes'])} free", "plain")])
-    if last.get("job_processes"):
-        job = f"{last['job_processes']} processes, {size(last.get('job_rss_bytes') or 0)}"
-        rows.append([("job   ", "strong"), (job, "plain")])
-    return rows
-
-
-def machine_in_two_lines(readings: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """The same for a small terminal."""
-    if not readings:
-        return [[("machine: no reading yet", "muted")]]
-    last = readings[-1]
-    gpus = last.get("gpus") or ()
-    first = "   ".join(f"GPU {g['index']} {_percent(g.get('utilisation_percent'))}" for g in gpus) or "GPU none"
-    first += f"   CPU {_percent(last.get('cpu_percent'))}"
-    used, total = last.get("ram_used_bytes") or 0, last.get("ram_total_bytes") or 0
-    second = f"RAM {size(used)} of {size(total)}   disk {size(last.get('disk_free_bytes') or 0)} free"
-    return [[(first, "plain")], [(second, "plain")]]
-
-
 def event_rows(events: Sequence[Mapping[str, Any]], height: int) -> list[Row]:
     """The last events that a person wants to know of, newest first."""
     rows: list[Row] = []
@@ -164,20 +134,23 @@ def event_rows(events: Sequence[Mapping[str, Any]], height: int) -> list[Row]:
     return rows or [[("no event yet", "muted")]]
 
 
-def is_notable(event: Mapping[str, Any]) -> bool:
-    """Not what the pipeline and the chart show anyway."""
-    return event.get("kind") not in ("progress", "metric", "chunk")
+def event_text(event: Mapping[str, Any]) -> str:
+    """The whole event in one line, to be wrapped or copied."""
+    stage = f"{sanitise(event['stage'], 20)} " if event.get("stage") else ""
+    return f"{local_time(event.get('time'))}  {_event_sign(event)[0]} {stage}{line_of(dict(event))}"
 
 
-def latest_metrics(snapshot: Snapshot | None) -> str:
-    """``epoch 12 · train 1.74 · val 1.842 · rate 3e-4``, for the chart's title."""
+def latest_metrics(snapshot: Snapshot | None) -> list[str]:
+    """``val 1.842``, ``train 1.74``, ``epoch 12``, ``rate 3e-4``: what matters most first."""
     metric = snapshot.metric if snapshot else None
     if not metric:
-        return ""
+        return []
     values = metric.get("values") or {}
-    names = (("train", "train_loss"), ("val", "val_loss"), ("rate", "learning_rate"))
-    shown = [f"{label} {significant(values[key])}" for label, key in names if values.get(key) is not None]
-    return " · ".join([f"epoch {metric.get('epoch')}", *shown])
+    val, train, rate = (
+        [f"{label} {significant(values[key])}"] if values.get(key) is not None else []
+        for label, key in (("val", "val_loss"), ("train", "train_loss"), ("rate", "learning_rate"))
+    )
+    return [*val, *train, f"epoch {metric.get('epoch')}", *rate]
 
 
 def _event_sign(event: Mapping[str, Any]) -> tuple[str, str]:
@@ -189,33 +162,3 @@ def _event_sign(event: Mapping[str, Any]) -> tuple[str, str]:
         return SIGNS["done"]
     level = level_of(dict(event))
     return ("●", "running") if level == "INFO" else ("▲", "warning")
-
-
-def _meter(name: str, percent: float | None, history: Sequence[float | None], width: int) -> Row:
-    spark = "".join(_spark(v) for v in history[-width:]) if width else ""
-    return [(f"{name} ", "strong"), (f"{_percent(percent):>5}  ", "plain"), (spark, "running")]
-
-
-def _spark(percent: float | None) -> str:
-    return " " if percent is None else _SPARKS[min(7, int(percent / 12.5))]
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0f} %"
-
-
-def _gpu(reading: Mapping[str, Any], index: int) -> Mapping[str, Any]:
-    return next((g for g in reading.get("gpus") or () if g.get("index") == index), {})
-
-
-def _gpu_facts(gpu: Mapping[str, Any]) -> str:
-    if gpu.get("lost"):
-        return "lost: the driver does not answer for it"
-    facts = []
-    if gpu.get("memory_total_bytes"):
-        facts.append(f"{size(gpu.get('memory_used_bytes') or 0)} of {size(gpu['memory_total_bytes'])}")
-    if gpu.get("temperature_c") is not None:
-        facts.append(f"{gpu['temperature_c']:.0f} °C")
-    if gpu.get("power_w") is not None:
-        facts.append(f"{gpu['power_w']:.0f} W")
-    return "  ".join(facts) or "it tells nothing more"

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
+from ecgconsole.console.away import Away
+from ecgconsole.console.building import Building
 from ecgconsole.console.feed import Update
 from ecgconsole.console.history import MetricHistory
 from ecgconsole.jobs.snapshot import Snapshot
 from ecgconsole.workspace import Workspace
 
 EVENTS_KEPT = 200
+Clock = Callable[[], datetime]
+
+
+def utc_clock() -> datetime:
+    return datetime.now(UTC)
 
 
 class Session:
     """Grows by updates, in the event loop alone. Holds nothing that a screen owns."""
 
-    def __init__(self, workspace: Workspace, read_only: bool = False) -> None:
+    def __init__(
+        self, workspace: Workspace, read_only: bool = False, seen: str | None = None, now: Clock = utc_clock
+    ) -> None:
+        """``seen`` is when this folder was last looked at, UTC ISO 8601."""
         self.workspace = workspace
         self.read_only = read_only
+        self.now = now
         self.update = Update(None)
         self.history = MetricHistory()
+        self.building = Building()
+        self.away = Away(seen, now())
         self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS_KEPT)
 
     @property
@@ -40,5 +55,9 @@ class Session:
         if update.first:
             self.history.begin_run()
         self.history.add(update.events)
-        self.events.extend(e for e in update.events if e.get("kind") not in ("progress", "metric"))
+        for event in update.events:
+            self.away.add(event)
+            self.building.add(event)
+            if event.get("kind") not in ("progress", "metric", "chunk"):
+                self.events.append(event)
         self.update = update

@@ -33,7 +33,7 @@ class Gauges(threading.Thread):
     def run(self) -> None:
         read_gpus = gpu_reader()
         cpu_times: dict[int, float] = {}
-        psutil.cpu_percent()  # the first call only starts the interval
+        psutil.cpu_percent(), psutil.cpu_times_percent()  # the first calls only start the interval
         before = time.monotonic()
         while not self._stop_requested.wait(self._seconds):
             now = time.monotonic()
@@ -53,6 +53,7 @@ def machine(folder: Path) -> dict[str, Any]:
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(folder)
     return {
         "cpu_percent": psutil.cpu_percent(),
+        "io_wait_percent": getattr(psutil.cpu_times_percent(), "iowait", None),  # Linux alone knows it
         "cpus": os.cpu_count(),
         "ram_used_bytes": memory.total - memory.available,
         "ram_total_bytes": memory.total,
