@@ -184,17 +184,37 @@ class TrainingConfig(_Section):
     keep_checkpoints: int = _how(5, "epoch checkpoints kept, besides latest, best and pinned", ge=1)
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where fast, else fp32")
-    world_size: int = Field(1, ge=1, description="processes, one a GPU")
+    world_size: int = Field(1, ge=1, description="processes (ranks), one a GPU, over all machines")
+    nodes: int = _how(1, "machines that share the ranks evenly; the others join by torchrun", ge=1)
+    rendezvous: str | None = _how(None, "host:port of this machine, at which the others join; needed with nodes > 1")
+    rank_timeout_seconds: float = _how(600.0, "s, a rank that the others wait for longer counts as dead", ge=1)
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="torch.compile of the encoders; auto: on a GPU alone"
+    )
+    tensorboard: bool = _how(False, "also write event files for TensorBoard (its extra is needed)")
     memory_gb: float = Field(
         12.0, gt=0, description="GB of signals held in memory; of more, patients are shuffled in blocks from disk"
     )
     max_bad_steps: int = Field(20, ge=1, description="steps with a loss that is not finite, in a row, before giving up")
+
+    @model_validator(mode="after")
+    def _ranks_fit(self) -> TrainingConfig:
+        if self.world_size % self.nodes:
+            raise ValueError(f"world_size={self.world_size} cannot be shared evenly by nodes={self.nodes}")
+        if self.nodes > 1 and self.rendezvous is None:
+            raise ValueError(f"nodes={self.nodes} needs rendezvous=HOST:PORT, where the machines meet")
+        if self.batch_size < self.world_size:
+            raise ValueError(
+                f"batch_size={self.batch_size} leaves some of world_size={self.world_size} without segments"
+            )
+        return self
 
 
 class EmbeddingConfig(_Section):
     """From segments to embeddings."""
 
     batch_size: int = _how(1024, "segments encoded at a time", ge=1)
+    umap: bool = Field(False, description="also two UMAP dimensions, fitted on training people (its extra is needed)")
 
 
 class DiscoveryConfig(_Section):

@@ -187,14 +187,14 @@ class Stop:
             return True
         return False
 
-    def wait_while_paused(self) -> None:
-        """Blocks at a unit boundary until resumed or stopped."""
-        self._running.wait()
+    def wait_while_paused(self, seconds: float | None = None) -> None:
+        """Blocks at a unit boundary until resumed or stopped, for at most ``seconds``."""
+        self._running.wait(seconds)
 
-    def raise_if_requested(self, saved: str) -> None:
+    def raise_if_requested(self, saved: str, continued_by: str = "The same command") -> None:
         """Raises ``Stopped``; ``saved`` says what is on disk (``"12 of 40 shards"``)."""
         if self.requested:
-            raise Stopped(f"stopped on request; saved: {saved}. The same command continues from there.")
+            raise Stopped(f"stopped on request; saved: {saved}. {continued_by} continues from there.")
 
 
 def _jsonable(value: Any) -> Any:

@@ -12,19 +12,21 @@ from ecgconsole.training.step import Arithmetic
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def arithmetic_of(device: str, precision: str) -> Arithmetic:
+def arithmetic_of(device: str, precision: str, local_rank: int = 0) -> Arithmetic:
     """Resolves ``auto``: a GPU if there is one, bf16 on a GPU that has it, else fp32.
+
+    ``auto`` and ``cuda`` mean the GPU of the rank's number on its machine.
 
     Raises ``MachineError`` if a GPU is required and there is none, ``ConfigurationError`` for fp16 without a GPU.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = torch.device(device)
+    chosen = torch.device(f"cuda:{local_rank}" if device == "cuda" and local_rank else device)
     if chosen.type == "cuda":
         n = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (chosen.index or 0) >= n:
             raise MachineError(
-                f"training.device={device}: {n} GPU(s) usable here (torch {torch.__version__}); "
+                f"training.device={chosen}: {n} GPU(s) usable here (torch {torch.__version__}); "
                 "training.device=auto takes the CPU where there is none"
             )
     if precision == "auto":
@@ -34,7 +36,13 @@ def arithmetic_of(device: str, precision: str) -> Arithmetic:
     return Arithmetic(chosen, _DTYPES[precision])
 
 
-def use_all_cores() -> None:
-    """As many threads as this process may use cores, unless OMP_NUM_THREADS says otherwise."""
+def use_all_cores(processes: int = 1) -> None:
+    """As many threads as this process may use cores, shared with its like, unless OMP_NUM_THREADS says otherwise."""
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores // processes))
+
+
+def gpu_memory_gb(device: torch.device) -> float | None:
+    """The most GB that torch has held at once on the GPU; None on the CPU."""
+    return torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ecgconsole.dataset import Dataset
 from ecgconsole.training.augment import draw
+from ecgconsole.training.ranks import ALONE, Ranks
 from ecgconsole.training.sampler import Plan, Sampler
 
 _READ_SEGMENTS = 8192
@@ -24,13 +26,15 @@ _GPU_SHARE = 0.6
 
 @dataclass(frozen=True)
 class Batch:
-    """B anchors (index 0 of the first axis) and their B partners (index 1).
+    """B anchors (index 0 of the first axis) and their B partners (index 1), of which this rank encodes its share b.
 
-    ``signal`` int16 (2, B, 2, T) and ``scale`` float32 (2, B, 2): physical = signal x scale; ``present`` bool
-    (2, B, 2); ``patient`` and ``record`` int64 codes, ``start_s`` float64, each (2, B); ``rhythm`` float32
-    (2, B, R), standardised; ``uniform`` float32 (2, B, 2, N_DRAWS); ``rows`` int64 (2, B), rows of the dataset.
+    Of the ``share``: ``signal`` int16 (2, b, 2, T) and ``scale`` float32 (2, b, 2), physical = signal x scale;
+    ``uniform`` float32 (2, b, 2, N_DRAWS). Of the whole batch: ``rows`` int64 (2, B), rows of the dataset; ``present``
+    bool (2, B, 2); ``patient`` and ``record`` int64 codes, ``start_s`` float64, each (2, B); ``rhythm`` float32
+    (2, B, R), standardised. One rank alone has the whole batch as its share.
     """
 
+    share: slice
     rows: Tensor
     signal: Tensor
     scale: Tensor
@@ -42,11 +46,24 @@ class Batch:
     uniform: Tensor
 
     def to(self, device: torch.device) -> Batch:
-        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)}
-        return Batch(**moved)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> Batch:
+        """Ready to be copied to a GPU while other work goes on."""
+        return self._each(lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        names = [f.name for f in fields(self) if f.name != "share"]
+        changed: dict[str, Any] = {name: change(getattr(self, name)) for name in names}
+        return replace(self, **changed)
+
+    @property
+    def own_present(self) -> Tensor:
+        """Bool (2, b, 2)."""
+        return self.present[:, self.share]
 
     def physical(self) -> Tensor:
-        """Float32 (2, B, 2, T) in mV and NU."""
+        """Float32 (2, b, 2, T) in mV and NU."""
         return self.signal.float() * self.scale.unsqueeze(-1)
 
 
@@ -70,7 +87,7 @@ class Loader:
 
     ``memory_bytes`` bounds the signals held; more are read in blocks of patients, one ahead (``block_segments``
     tells the sampler). ``rhythm`` float32 (N, R) are the standardised targets. ``num_workers`` threads prepare
-    batches ahead; 0 prepares each when it is asked for.
+    batches ahead; 0 prepares each when it is asked for. Of every batch, ``ranks`` says which share is read.
     """
 
     def __init__(
@@ -81,7 +98,9 @@ class Loader:
         num_workers: int,
         device: torch.device,
         stream: int = 0,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self._ranks = ranks
         self._dataset = dataset
         self._sampler = sampler
         self._rhythm = rhythm
@@ -148,21 +167,21 @@ class Loader:
         segments = self._sampler.segments
         at = np.stack((plan.anchors, plan.partners))
         uniform = draw(self._sampler.seed, epoch, plan.index, len(plan.anchors), self._stream)
+        share = self._ranks.share(len(plan.anchors))
+        own = at[:, share]
         arrays = {
             "rows": segments.rows[at],
-            "scale": segments.scale[at],
+            "scale": segments.scale[own],
             "present": segments.present[at],
             "patient": segments.patient[at],
             "record": segments.record[at],
             "start_s": segments.start_s[at],
             "rhythm": self._rhythm[at],
-            "uniform": np.ascontiguousarray(uniform),
+            "uniform": np.ascontiguousarray(uniform[:, share]),
         }
-        batch = Batch(signal=block.gather(at), **{k: torch.from_numpy(v) for k, v in arrays.items()})
-        if self._device.type == "cuda":
-            pinned = {f.name: _pinned(getattr(batch, f.name)) for f in fields(batch)}
-            batch = Batch(**pinned)
-        return batch
+        tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
+        batch = Batch(share=share, signal=block.gather(own), **tensors)
+        return batch.pinned() if self._device.type == "cuda" else batch
 
 
 def block_segments(n_segments: int, segment_samples: int, memory_bytes: float) -> int | None:
@@ -171,7 +190,3 @@ def block_segments(n_segments: int, segment_samples: int, memory_bytes: float) -
     if n_segments * segment_bytes <= memory_bytes:
         return None
     return max(1, int(memory_bytes / segment_bytes / _BLOCKS_HELD))
-
-
-def _pinned(tensor: Tensor) -> Tensor:
-    return tensor if tensor.is_cuda else tensor.pin_memory()

@@ -1,10 +1,13 @@
-"""What can be said of embeddings without labels, to see a run learn or collapse."""
+"""What can be said of embeddings, to see a run learn or collapse: without labels, and of rhythm where it is known."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import RidgeClassifier
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -61,3 +64,56 @@ def same_patient_share(embeddings: Tensor, patient: Tensor) -> float:
     z = F.normalize(embeddings, dim=1)
     similarity = (z @ z.T).fill_diagonal_(-2.0)
     return float((patient[similarity.argmax(1)] == patient).double().mean())
+
+
+KNN_NEIGHBOURS = 10
+_KNN_TEMPERATURE = 0.1
+_PROBE_FOLDS = 5
+
+
+def testable(patient: NDArray[np.integer], label: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Rows (n,) whose label is known (not negative) and shared by two patients: what can be told of one by others.
+
+    None where fewer than two such labels are left.
+    """
+    pairs = np.unique(np.stack((label, patient)), axis=1)[0]
+    labels, patients = np.unique(pairs[pairs >= 0], return_counts=True)
+    shared = labels[patients >= 2]
+    return np.isin(label, shared) if len(shared) >= 2 else np.zeros(len(label), bool)
+
+
+def knn_accuracy(embeddings: Tensor, patient: NDArray[np.integer], label: NDArray[np.integer]) -> float:
+    """Balanced accuracy (mean recall) of each segment's label by its ten nearest segments of other patients.
+
+    Weighted by similarity as in Wu et al., Unsupervised Feature Learning via Non-Parametric Instance
+    Discrimination, 2018. ``embeddings`` (n, D); chance is 1 / number of labels.
+    """
+    z = F.normalize(embeddings.double(), dim=1)
+    same = torch.from_numpy(patient[:, None] == patient)
+    similarity = (z @ z.T).masked_fill(same, -2.0)
+    nearest = similarity.topk(min(KNN_NEIGHBOURS, len(z)), dim=1)
+    weight = torch.where(nearest.values > -2, torch.exp(nearest.values / _KNN_TEMPERATURE), 0.0)
+    names, codes = np.unique(label, return_inverse=True)
+    votes = torch.zeros(len(z), len(names), dtype=torch.double)
+    votes.scatter_add_(1, torch.from_numpy(codes.reshape(-1))[nearest.indices], weight)
+    return balanced_accuracy(label, names[votes.argmax(1).numpy()])
+
+
+def probe_accuracy(embeddings: Tensor, patient: NDArray[np.integer], label: NDArray[np.integer]) -> float:
+    """Balanced accuracy of a ridge classifier on standardised embeddings (n, D), out of fold, people apart."""
+    x = embeddings.double().numpy()
+    x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-9)
+    people, codes = np.unique(patient, return_inverse=True)
+    fold = (np.random.default_rng(0).permutation(len(people)) % _PROBE_FOLDS)[codes.reshape(-1)]
+    predicted = np.full(len(label), -1, label.dtype)
+    for held in np.unique(fold):
+        known = fold != held
+        if len(np.unique(label[known])) > 1:
+            probe = RidgeClassifier(alpha=float(x.shape[1]), class_weight="balanced").fit(x[known], label[known])
+            predicted[~known] = probe.predict(x[~known])
+    return balanced_accuracy(label, predicted)
+
+
+def balanced_accuracy(label: NDArray[np.integer], predicted: NDArray[np.integer]) -> float:
+    """The mean over labels of the share of its rows that are predicted so."""
+    return float(np.mean([np.mean(predicted[label == name] == name) for name in np.unique(label)]))

@@ -23,6 +23,8 @@ _FREE = {
     "training.patience",
     "training.checkpoint_every",
     "training.device",
+    "training.world_size",
+    "training.compile",
 }
 
 

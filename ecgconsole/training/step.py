@@ -12,6 +12,7 @@ from ecgconsole.training.augment import augment, crop_samples
 from ecgconsole.training.encoder import Model
 from ecgconsole.training.loader import Batch
 from ecgconsole.training.objectives import cross_nce, decorrelation, negatives, nt_xent, rhythm_error
+from ecgconsole.training.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class Arithmetic:
 
 
 def views_of(batch: Batch, training: TrainingConfig, sampling_rate_hz: float) -> tuple[Tensor, Tensor]:
-    """Both augmented views in a row: float32 (2B, 2, T') and which signals are present, bool (2B, 2)."""
+    """Both augmented views of the share in a row: float32 (2b, 2, T') and which signals are present, bool (2b, 2)."""
     shorter_by = crop_samples(sampling_rate_hz, training.cross_shift_seconds)
     views = augment(batch.physical().flatten(0, 1), batch.uniform.flatten(0, 1), sampling_rate_hz, shorter_by)
-    return views, batch.present.flatten(0, 1)
+    return views, batch.own_present.flatten(0, 1)
 
 
 def objective(model: Model, embeddings: Tensor, batch: Batch, training: TrainingConfig) -> dict[str, Tensor]:
@@ -84,43 +85,59 @@ def backward(
     arithmetic: Arithmetic,
     scaler: torch.amp.GradScaler,
     micro: int,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Tensor]:
-    """Adds the gradients of one batch to the parameters and returns the terms, detached.
+    """Sets the gradients of one batch, mean over ranks, and returns the terms, detached.
 
     ``micro`` below the number of views encodes in pieces of that size. The batch, with all its negatives, stays
     whole: embeddings first without gradient, then the gradient of the loss by embedding, then each piece again
     with it (Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, 2021).
-    """
-    views, present = views_of(batch, training, sampling_rate_hz)
-    if micro >= len(views):
-        with arithmetic.autocast():
-            embeddings = model.encode(views, present)
-        terms = objective(model, embeddings, batch, training)
-        scaler.scale(terms["loss"]).backward()
-        return {name: value.detach() for name, value in terms.items()}
 
-    pieces = list(zip(views.split(micro), present.split(micro), strict=True))
-    with torch.no_grad(), arithmetic.autocast():
-        embeddings = torch.cat([model.encode(*piece) for piece in pieces])
-    embeddings.requires_grad_()
-    terms = objective(model, embeddings, batch, training)
-    scaler.scale(terms["loss"]).backward()
-    gradients = embeddings.grad
-    assert gradients is not None
-    for piece, gradient in zip(pieces, gradients.split(micro), strict=True):
-        with arithmetic.autocast():
-            again = model.encode(*piece)
-        again.backward(gradient)
-    return {name: value.detach() for name, value in terms.items()}
+    Raises ``torch.OutOfMemoryError`` on every rank when memory ends on any, so that all can try again together.
+    """
+    pieces: list[tuple[Tensor, Tensor]] = []
+    embeddings = batch.scale.new_zeros(2 * batch.scale.shape[1], 2, model.embedding_dim)
+    terms: dict[str, Tensor] = {}
+    in_pieces, full = False, False
+    try:
+        views, present = views_of(batch, training, sampling_rate_hz)
+        in_pieces = micro < len(views)
+        pieces = list(zip(views.split(micro), present.split(micro), strict=True))
+        with torch.set_grad_enabled(not in_pieces), arithmetic.autocast():
+            embeddings = torch.cat([model.encode(*piece) for piece in pieces])
+    except torch.OutOfMemoryError:
+        full = True
+    _all_have_memory(full, ranks)
+    if in_pieces:
+        embeddings.requires_grad_()
+    gathered = ranks.gathered(embeddings.unflatten(0, (2, -1)), batch.present.shape[1]).flatten(0, 1)
+    try:
+        terms = objective(model, gathered, batch, training)
+        scaler.scale(terms["loss"]).backward()
+        if embeddings.is_leaf and embeddings.grad is not None:
+            for piece, gradient in zip(pieces, embeddings.grad.split(micro), strict=True):
+                with arithmetic.autocast():
+                    again = model.encode(*piece)
+                again.backward(gradient)
+    except torch.OutOfMemoryError:
+        full = True
+    _all_have_memory(full, ranks)
+    values = ranks.average(model.parameters(), torch.stack([value.detach() for value in terms.values()]))
+    return dict(zip(terms, values.unbind(), strict=True))
+
+
+def _all_have_memory(full: bool, ranks: Ranks) -> None:
+    if ranks.any(full):
+        raise torch.OutOfMemoryError
 
 
 @torch.no_grad()
 def suspects(model: Model, batch: Batch, arithmetic: Arithmetic) -> list[int]:
-    """Dataset rows whose signal or embedding is not finite; all rows of the batch where none stands out."""
-    physical, present = batch.physical().flatten(0, 1), batch.present.flatten(0, 1)
+    """Dataset rows whose signal or embedding is not finite; all rows of the share where none stands out."""
+    physical, present = batch.physical().flatten(0, 1), batch.own_present.flatten(0, 1)
     with arithmetic.autocast():
         embeddings = model.encode(physical, present)
     finite = embeddings.isfinite().flatten(1).all(1) & physical.isfinite().flatten(1).all(1)
-    rows = batch.rows.flatten()
+    rows = batch.rows[:, batch.share].flatten()
     bad = rows[~finite]
     return sorted(set((bad if len(bad) else rows).tolist()))

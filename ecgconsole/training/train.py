@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,20 @@ from torch import Tensor, nn
 
 from ecgconsole.config import Config
 from ecgconsole.dataset import Dataset
+from ecgconsole.dataset.rhythm_labels import rhythm_of_rows
 from ecgconsole.errors import ConfigurationError, EcgConsoleError, InputError, MachineError
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.text import alias
 from ecgconsole.training.augment import crop_samples
 from ecgconsole.training.checkpoints import Progress, Saved, describe, pack, save
 from ecgconsole.training.checkpoints_index import prune
-from ecgconsole.training.device import arithmetic_of, use_all_cores
+from ecgconsole.training.device import arithmetic_of, gpu_memory_gb, use_all_cores
 from ecgconsole.training.encoder import Model
 from ecgconsole.training.expectations import expectations_of
+from ecgconsole.training.launch import run_ranks
 from ecgconsole.training.loader import Batch, Loader, block_segments
+from ecgconsole.training.pace import Pace
+from ecgconsole.training.ranks import ALONE, Ranks
 from ecgconsole.training.resume import starting_point
 from ecgconsole.training.sampler import Sampler
 from ecgconsole.training.schedule import horizon, learning_rate, out_of_time, reason_to_end
@@ -38,6 +42,7 @@ VALIDATION_STREAM = 1
 _STEP_METRIC_SECONDS = 2.0
 _NAMED_SEGMENTS = 8
 _COLLAPSED_SHARE = 1 / 20
+_HEARTBEAT_SECONDS = 5.0
 # A change of any of these changes what the batches of an epoch are: an epoch begun cannot be gone on with.
 _ORDER_PARAMETERS = ("batch_size", "segments_per_patient", "positive_within_seconds", "seed", "memory_gb")
 
@@ -47,75 +52,99 @@ FloatArray = NDArray[np.float32]
 def run(
     config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, resume: str = "auto"
 ) -> dict[str, int | float | None]:
-    """Trains the encoders and returns the stage's result.
+    """Trains the encoders, in ``training.world_size`` processes, and returns the stage's result.
 
     ``epochs`` completed, ``best_epoch`` with its ``val_loss``, ``train_loss`` of the last epoch,
     ``segments_per_second`` of this run's training steps. Raises ``InputError`` for a dataset without training
     segments, ``ConfigurationError`` for a checkpoint that does not belong, ``MachineError`` for a missing GPU or a
-    full disk, ``EcgConsoleError`` after ``max_bad_steps`` losses in a row that are not finite, ``Stopped``.
+    full disk, ``EcgConsoleError`` after ``max_bad_steps`` losses in a row that are not finite or when ranks die again
+    and again, ``Stopped``.
+    """
+    if config.training.world_size > 1:
+        return run_ranks(config, workspace, reporter, stop, resume)
+    return train_in(ALONE, config, workspace, reporter, stop, resume)
+
+
+def train_in(
+    ranks: Ranks,
+    config: Config,
+    workspace: Workspace,
+    reporter: Reporter,
+    stop: Stop,
+    resume: str = "auto",
+    on_saved: Callable[[], None] = lambda: None,
+) -> dict[str, int | float | None]:
+    """``run`` of one rank. ``stop`` and what ``reporter`` gets matter on the chief alone, which also alone writes.
+
+    ``on_saved`` is called after each checkpoint.
     """
     training = config.training
-    if training.world_size > 1:
-        raise ConfigurationError(f"training.world_size={training.world_size}: this version trains in one process")
-    arithmetic = arithmetic_of(training.device, training.precision)
-    use_all_cores()
+    arithmetic = arithmetic_of(training.device, training.precision, ranks.local_rank)
+    use_all_cores(ranks.local_size)
     with Dataset(workspace.dataset) as dataset:
-        start = starting_point(resume, config, dataset.content_sha256, workspace, reporter)
+        start = None
+        if ranks.is_chief:
+            start = starting_point(resume, config, dataset.content_sha256, workspace, reporter)
+        start = ranks.object_from_chief(start)
         if start is not None and reason_to_end(start.progress, training):
-            return _result(start.progress, _Measured())
-        return _Training(config, workspace, reporter, stop, dataset, arithmetic, start).run()
+            return _result(start.progress, Pace())
+        continued_by = "The same command" if resume == "auto" else "The same command with --resume auto"
+        given = _Given(config, workspace, reporter, stop, dataset, arithmetic, ranks, on_saved, continued_by)
+        return _Training(given, start).run()
 
 
-@dataclass
-class _Measured:
-    """Seconds and segments since the last report; ``waited`` is the part spent on the loader."""
+@dataclass(frozen=True)
+class _Given:
+    """What a training has at hand and does not change."""
 
-    seconds: float = 0.0
-    waited: float = 0.0
-    segments: int = 0
+    config: Config
+    workspace: Workspace
+    reporter: Reporter
+    stop: Stop
+    dataset: Dataset
+    arithmetic: Arithmetic
+    ranks: Ranks
+    on_saved: Callable[[], None]
+    continued_by: str
 
 
 class _Training:
-    """What a training needs at hand, and its loop."""
+    """The state of a training, and its loop."""
 
-    def __init__(
-        self,
-        config: Config,
-        workspace: Workspace,
-        reporter: Reporter,
-        stop: Stop,
-        dataset: Dataset,
-        arithmetic: Arithmetic,
-        start: Saved | None,
-    ) -> None:
-        self.config, self.settings = config, config.training
-        self.workspace, self.reporter, self.stop = workspace, reporter, stop
-        self.dataset, self.arithmetic = dataset, arithmetic
+    def __init__(self, given: _Given, start: Saved | None) -> None:
+        self.given, self.config, self.settings = given, given.config, given.config.training
+        self.workspace, self.reporter, self.stop = given.workspace, given.reporter, given.stop
+        self.dataset, self.arithmetic, self.ranks = given.dataset, given.arithmetic, given.ranks
+        dataset, settings, device = self.dataset, self.settings, self.arithmetic.device
         self.expectations = expectations_of(dataset)
-        if crop_samples(dataset.sampling_rate_hz, self.settings.cross_shift_seconds) > dataset.segment_samples // 2:
+        if crop_samples(dataset.sampling_rate_hz, settings.cross_shift_seconds) > dataset.segment_samples // 2:
             raise ConfigurationError(
-                f"training.cross_shift_seconds={self.settings.cross_shift_seconds:g}: shifts would cut more than half "
+                f"training.cross_shift_seconds={settings.cross_shift_seconds:g}: shifts would cut more than half "
                 f"of a segment of {dataset.segment_samples / dataset.sampling_rate_hz:g} s"
             )
         train, val = read_split(dataset, "train"), read_split(dataset, "val")
-        if len(train) < 2:
-            raise InputError(f"{workspace.dataset}: {len(train)} segments in the training split: nothing to learn from")
+        if len(train) < max(2, self.ranks.size):
+            raise InputError(
+                f"{self.workspace.dataset}: {len(train)} segments in the training split: nothing to learn from"
+            )
         statistics = rhythm_statistics(train)
+        rhythm_file = self.config.discovery.rhythm_file
+        self.rhythm = rhythm_of_rows(dataset, Path(rhythm_file) if rhythm_file else None)[0]
         self.sampler = self._sampler(train)
         self.train_loader = self._loader(self.sampler, statistics, stream=0)
         self.val_loader = self._loader(self._sampler(val), statistics, VALIDATION_STREAM) if len(val) >= 2 else None
         if self.val_loader is None:
-            reporter.warning(
+            self.reporter.warning(
                 "no-validation",
                 "no patient is in the validation split: the last epoch counts as the best",
                 "give split.fractions a validation share",
             )
 
-        self.model = new_model(architecture_of(config), self.settings.seed).to(arithmetic.device)
+        self.model = new_model(architecture_of(self.config), settings.seed).to(device)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+            self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self.scaler = torch.amp.GradScaler(arithmetic.device.type, enabled=arithmetic.precision == torch.float16)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.arithmetic.precision == torch.float16)
         self.progress = Progress(horizon_steps=self._all_steps())
         self.sums: dict[str, float] = {}
         self.metrics: dict[str, float | None] = {}
@@ -123,7 +152,7 @@ class _Training:
         if start is not None:
             self._restore(start)
         self.micro = 2 * self.sampler.batch_size
-        self.total = _Measured()
+        self.total = Pace()
         self.collapse_told = False
         self.reported = -math.inf
 
@@ -132,19 +161,29 @@ class _Training:
         if self.fresh:
             self.reporter.metric(0, 0, self._validate())
         while not progress.ended:
-            measured = _Measured()
-            for batch in self._timed(self.train_loader.batches(progress.epoch, progress.step_in_epoch), measured):
+            pace = Pace()
+            for batch, waited_s in pace.timed(self.train_loader.batches(progress.epoch, progress.step_in_epoch)):
+                progress.seconds += waited_s
                 began = time.monotonic()
                 self._boundary()
                 progress.seconds += time.monotonic() - began
                 began = time.monotonic()
                 values = self._step(batch)
-                self._count(measured, batch, time.monotonic() - began)
+                step_s = time.monotonic() - began
+                progress.seconds += step_s
+                pace.count(batch, step_s)
                 self._report_step(values)
+                self._agree_on_time()
                 if out_of_time(progress, settings):
                     break
-            self._end_epoch(self._validate(), measured)
+            self.total.add(pace)
+            self._end_epoch(self._validate(), pace)
         return _result(progress, self.total)
+
+    def _agree_on_time(self) -> None:
+        """What the clock decides, all ranks decide alike."""
+        if self.settings.max_minutes is not None:
+            (self.progress.seconds,) = self.ranks.from_chief([self.progress.seconds])
 
     def _step(self, batch: Batch) -> dict[str, float]:
         """One optimiser step; a loss or gradient that is not finite leaves the weights as they are."""
@@ -174,29 +213,31 @@ class _Training:
 
     def _backward(self, batch: Batch) -> dict[str, Tensor]:
         """Gradients of one batch; out of memory halves the pieces it is encoded in, not the batch."""
+        rate = self.expectations.sampling_rate_hz
         while True:
             try:
-                rate = self.expectations.sampling_rate_hz
-                return backward(self.model, batch, self.settings, rate, self.arithmetic, self.scaler, self.micro)
-            except torch.OutOfMemoryError as error:
-                self.optimizer.zero_grad(set_to_none=True)
-                self.micro = self.micro // 2
-                if self.micro < 2:
-                    raise MachineError(
-                        "out of GPU memory with two segments at a time: a smaller model is needed"
-                    ) from error
-                torch.cuda.empty_cache()
-                self.reporter.warning(
-                    "gpu-out-of-memory",
-                    f"batches are encoded {self.micro} views at a time from here on; the result is the same",
-                    "a smaller training.batch_size or model.hidden_dims is faster",
+                return backward(
+                    self.model, batch, self.settings, rate, self.arithmetic, self.scaler, self.micro, self.ranks
                 )
+            except torch.OutOfMemoryError:
+                smaller = self.micro // 2
+            # Outside of the handler, so that the traceback no longer holds what the failed attempt had made.
+            self.optimizer.zero_grad(set_to_none=True)
+            self.micro = smaller
+            if self.micro < 2:
+                raise MachineError("out of GPU memory with two segments at a time: a smaller model is needed")
+            torch.cuda.empty_cache()
+            self.reporter.warning(
+                "gpu-out-of-memory",
+                f"batches are encoded {self.micro} views at a time from here on; the result is the same",
+                "a smaller training.batch_size or model.hidden_dims is faster",
+            )
 
     def _bad_step(self, batch: Batch, values: dict[str, float]) -> None:
         progress = self.progress
         progress.bad_steps += 1
         progress.bad_in_a_row += 1
-        rows = suspects(self.model, batch.to(self.arithmetic.device), self.arithmetic)
+        rows = self.ranks.joined(suspects(self.model, batch.to(self.arithmetic.device), self.arithmetic))
         salt = self.workspace.salt()
         named = ", ".join(f"{row} ({alias(str(self.dataset.patient_id[row]), salt)})" for row in rows[:_NAMED_SEGMENTS])
         more = f" and {len(rows) - _NAMED_SEGMENTS} more" if len(rows) > _NAMED_SEGMENTS else ""
@@ -212,17 +253,24 @@ class _Training:
 
     def _boundary(self) -> None:
         """Between two steps: pause, which counts as no time, stop with everything saved, or save on request."""
-        began = time.monotonic()
-        self.stop.wait_while_paused()
-        self.progress.seconds -= time.monotonic() - began
-        if self.stop.requested:
-            self._save([self.workspace.latest_checkpoint])
+        while True:
+            began = time.monotonic()
+            # A pause says so now and then, or the other ranks would take the chief for dead.
+            self.stop.wait_while_paused(_HEARTBEAT_SECONDS)
+            self.progress.seconds -= time.monotonic() - began
+            asked = (self.stop.paused, self.stop.requested, self.stop.checkpoint_requested())
+            paused, stopping, saving = map(bool, self.ranks.from_chief(asked))
+            if saving or stopping:
+                self._save([self.workspace.latest_checkpoint])
+            if not paused:
+                break
+        if stopping:
             progress = self.progress
+            self.stop.request()
             self.stop.raise_if_requested(
-                f"{self.workspace.latest_checkpoint.name}, epoch {progress.epoch + 1}, step {progress.step}"
+                f"{self.workspace.latest_checkpoint.name}, epoch {progress.epoch + 1}, step {progress.step}",
+                self.given.continued_by,
             )
-        if self.stop.checkpoint_requested():
-            self._save([self.workspace.latest_checkpoint])
         if time.monotonic() - self.reported >= _STEP_METRIC_SECONDS:
             self._report_progress()
 
@@ -231,11 +279,13 @@ class _Training:
             return {"val_loss": None}
         rate = self.expectations.sampling_rate_hz
         began = time.monotonic()
-        metrics = validate(self.model, self.val_loader, self.settings, rate, self.arithmetic, self._boundary)
+        metrics = validate(
+            self.model, self.val_loader, self.settings, rate, self.arithmetic, self._boundary, self.rhythm, self.ranks
+        )
         self.progress.seconds += time.monotonic() - began
         return metrics
 
-    def _end_epoch(self, metrics: dict[str, float | None], measured: _Measured) -> None:
+    def _end_epoch(self, metrics: dict[str, float | None], pace: Pace) -> None:
         progress, settings, workspace = self.progress, self.settings, self.workspace
         steps = self.sums.pop("steps", 0.0)
         means = {name: total / steps for name, total in self.sums.items()}
@@ -245,8 +295,9 @@ class _Training:
             **metrics,
             "learning_rate": rate,
             **means,
-            "loader_wait_share": measured.waited / measured.seconds if measured.seconds else None,
-            "segments_per_second": measured.segments / measured.seconds if measured.seconds else None,
+            "loader_wait_share": pace.waiting_share,
+            "segments_per_second": pace.segments_per_second,
+            "gpu_memory_gb": gpu_memory_gb(self.arithmetic.device),
             "bad_steps": float(progress.bad_steps),
         }
         self.sums = {}
@@ -256,6 +307,7 @@ class _Training:
         is_best = _is_better(progress.val_loss, progress.best_val_loss)
         if is_best:
             progress.best_epoch, progress.best_val_loss = progress.epoch, progress.val_loss
+        self._agree_on_time()
         progress.ended = reason_to_end(progress, settings)
         progress.horizon_steps = horizon(progress, self._all_steps(), settings)
         self.reporter.metric(progress.step, progress.epoch, self.metrics)
@@ -267,9 +319,12 @@ class _Training:
         if progress.epoch % settings.checkpoint_every == 0 or progress.ended:
             names.append(workspace.epoch_checkpoint(progress.epoch))
         self._save(names)
-        prune(workspace, settings.keep_checkpoints)
+        if self.ranks.is_chief:
+            prune(workspace, settings.keep_checkpoints)
 
     def _save(self, paths: list[Path]) -> None:
+        if not self.ranks.is_chief:
+            return
         progress = self.progress
         data = pack(
             self.model.state_dict(),
@@ -289,6 +344,7 @@ class _Training:
             self.dataset.content_sha256,
         )
         save(paths, data, sidecar)
+        self.given.on_saved()
         self.reporter.checkpoint(str(paths[-1]), progress.epoch, progress.step, progress.val_loss, sidecar.sha256)
 
     def _restore(self, start: Saved) -> None:
@@ -318,31 +374,12 @@ class _Training:
     def _loader(self, sampler: Sampler, statistics: tuple[FloatArray, FloatArray], stream: int) -> Loader:
         mean, sd = statistics
         rhythm = (sampler.segments.rhythm - mean) / sd
-        return Loader(self.dataset, sampler, rhythm, self.settings.num_workers, self.arithmetic.device, stream)
+        return Loader(
+            self.dataset, sampler, rhythm, self.settings.num_workers, self.arithmetic.device, stream, self.ranks
+        )
 
     def _all_steps(self) -> int:
         return self.sampler.batches_per_epoch * self.settings.num_epochs
-
-    def _timed(self, batches: Iterator[Batch], measured: _Measured) -> Iterator[Batch]:
-        """The same batches; the time spent waiting for each is counted."""
-        while True:
-            began = time.monotonic()
-            batch = next(batches, None)
-            waited = time.monotonic() - began
-            if batch is None:
-                return
-            measured.waited += waited
-            measured.seconds += waited
-            self.total.seconds += waited
-            self.progress.seconds += waited
-            yield batch
-
-    def _count(self, measured: _Measured, batch: Batch, seconds: float) -> None:
-        n = batch.present.shape[1]
-        self.progress.seconds += seconds
-        for counter in (measured, self.total):
-            counter.seconds += seconds
-            counter.segments += n
 
     def _report_step(self, values: dict[str, float]) -> None:
         progress = self.progress
@@ -391,13 +428,13 @@ def _is_better(val_loss: float | None, best: float | None) -> bool:
     return math.isfinite(val_loss) and (best is None or val_loss < best)
 
 
-def _result(progress: Progress, measured: _Measured) -> dict[str, int | float | None]:
+def _result(progress: Progress, pace: Pace) -> dict[str, int | float | None]:
     return {
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         "train_loss": progress.train_loss,
         "val_loss": progress.best_val_loss,
-        "segments_per_second": measured.segments / measured.seconds if measured.seconds else None,
+        "segments_per_second": pace.segments_per_second,
         "steps": progress.step,
         "bad_steps": progress.bad_steps,
     }

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ecgconsole.config import TrainingConfig
 from ecgconsole.training import monitors
 from ecgconsole.training.encoder import Model, segment_embedding
 from ecgconsole.training.loader import Loader
+from ecgconsole.training.ranks import ALONE, Ranks
 from ecgconsole.training.step import Arithmetic, objective, views_of
 
 MONITORED_SEGMENTS = 2048
@@ -24,12 +27,15 @@ def validate(
     sampling_rate_hz: float,
     arithmetic: Arithmetic,
     boundary: Callable[[], None],
+    rhythm: NDArray[np.int16],
+    ranks: Ranks = ALONE,
 ) -> dict[str, float | None]:
     """``val_loss`` with its terms (``val_loss_views`` ...), and the monitors on the first segments of it.
 
     Batches whose loss is not finite are left out; where all are, ``val_loss`` is not a number.
 
-    ``boundary`` is called between batches; it may raise ``Stopped``.
+    ``boundary`` is called between batches; it may raise ``Stopped``. ``rhythm`` (N,): a code for each row of the
+    dataset, negative where it is not known. Every rank returns the same.
     """
     sums: dict[str, float] = {}
     collected: list[tuple[torch.Tensor, ...]] = []
@@ -37,9 +43,11 @@ def validate(
     for on_host in loader.batches(epoch=0):
         boundary()
         batch = on_host.to(arithmetic.device)
-        views, present = views_of(batch, training, sampling_rate_hz)
+        n = batch.present.shape[1]
+        views, own_present = views_of(batch, training, sampling_rate_hz)
         with arithmetic.autocast():
-            embeddings = model.encode(views, present)
+            own = model.encode(views, own_present)
+        embeddings = ranks.gathered(own.unflatten(0, (2, -1)), n).flatten(0, 1)
         terms = {name: float(value) for name, value in objective(model, embeddings, batch, training).items()}
         if math.isfinite(terms["loss"]):
             n_finite += 1
@@ -47,28 +55,35 @@ def validate(
                 sums[name] = sums.get(name, 0.0) + value
         if n_collected < MONITORED_SEGMENTS:
             with arithmetic.autocast():
-                plain = model.encode(batch.physical()[0], batch.present[0])
-            view_1, view_2 = segment_embedding(embeddings, present).chunk(2)
+                plain = model.encode(batch.physical()[0], batch.own_present[0])
+            plain = ranks.gathered(plain.unsqueeze(0), n).squeeze(0)
+            view_1, view_2 = segment_embedding(embeddings, batch.present.flatten(0, 1)).chunk(2)
             projected = model.cross_projector(plain)
-            parts = (plain, projected, view_1, view_2, batch.present[0], batch.patient[0])
+            parts = (plain, projected, view_1, view_2, batch.present[0], batch.patient[0], batch.rows[0])
             collected.append(tuple(part.cpu() for part in parts))
-            n_collected += len(plain)
+            n_collected += n
     losses = {f"val_{name}": total / n_finite for name, total in sums.items()}
-    return {"val_loss": math.nan, **losses, **_monitored(*(torch.cat(parts) for parts in zip(*collected, strict=True)))}
+    monitored = _monitored(rhythm, *(torch.cat(parts) for parts in zip(*collected, strict=True)))
+    return {"val_loss": math.nan, **losses, **monitored}
 
 
 def _monitored(
+    rhythm: NDArray[np.int16],
     plain: torch.Tensor,
     projected: torch.Tensor,
     view_1: torch.Tensor,
     view_2: torch.Tensor,
     present: torch.Tensor,
     patient: torch.Tensor,
+    rows: torch.Tensor,
 ) -> dict[str, float | None]:
-    """``retrieval`` is within the space in which ECG and PPG are compared; the rest is of the segment embedding."""
+    """``retrieval`` is within the space in which ECG and PPG are compared; the rest is of the segment embedding.
+
+    ``knn_rhythm`` and ``probe_rhythm`` only where two rhythms are known of two patients each.
+    """
     embeddings = segment_embedding(plain, present)
     both = present.all(1)
-    return {
+    values = {
         "alignment": monitors.alignment(view_1, view_2),
         "uniformity": monitors.uniformity(embeddings),
         "effective_rank": monitors.effective_rank(embeddings),
@@ -76,3 +91,10 @@ def _monitored(
         "same_patient_share": monitors.same_patient_share(embeddings, patient),
         "retrieval": monitors.retrieval(projected[both, 0], projected[both, 1]) if both.any() else None,
     }
+    label = rhythm[rows.numpy()]
+    known = monitors.testable(patient.numpy(), label)
+    if known.any() and embeddings.isfinite().all():
+        labelled = (embeddings[torch.from_numpy(known)], patient.numpy()[known], label[known])
+        values["knn_rhythm"] = monitors.knn_accuracy(*labelled)
+        values["probe_rhythm"] = monitors.probe_accuracy(*labelled)
+    return values

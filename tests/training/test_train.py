@@ -58,10 +58,10 @@ def stopping_after(step: int) -> Recorder:
     count = itertools.count(1)
     original = recorder.stop.wait_while_paused
 
-    def at_boundary() -> None:
+    def at_boundary(seconds: float | None = None) -> None:
         if next(count) > step:
             recorder.stop.request()
-        original()
+        original(seconds)
 
     recorder.stop.wait_while_paused = at_boundary
     return recorder
@@ -480,10 +480,10 @@ def test_encoding_in_pieces_gives_the_gradients_of_the_whole_batch(dataset_path)
 def test_out_of_memory_halves_the_pieces_and_goes_on(workspace, monkeypatch):
     original = train.backward
 
-    def tight(model, batch, training, rate, arithmetic, scaler, micro):
+    def tight(model, batch, training, rate, arithmetic, scaler, micro, ranks):
         if micro > 10:
             raise torch.OutOfMemoryError
-        return original(model, batch, training, rate, arithmetic, scaler, micro)
+        return original(model, batch, training, rate, arithmetic, scaler, micro, ranks)
 
     monkeypatch.setattr(train, "backward", tight)
     recorder = Recorder()

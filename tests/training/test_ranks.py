@@ -1,0 +1,73 @@
+"""Several ranks do what one process does with the joined batch, and outlive the death of one of them."""
+
+from __future__ import annotations
+
+import threading
+
+import psutil
+import pytest
+import torch
+
+from ecgconsole.dataset import Dataset
+from ecgconsole.errors import ConfigurationError, EcgConsoleError, MachineError, Stopped
+from ecgconsole.training import train
+from ecgconsole.training.checkpoints import load
+from ecgconsole.training.device import arithmetic_of
+from ecgconsole.training.loader import Loader
+from ecgconsole.training.ranks import ALONE, Ranks
+from ecgconsole.training.sampler import Sampler
+from ecgconsole.training.segments import read_split
+from ecgconsole.training.step import backward
+from ecgconsole.workspace import Workspace
+
+from .material import RATE_HZ, Recorder, small_config
+
+TWO = "training.world_size=2"
+
+
+def trained(workspace: Workspace, *overrides: str, resume: str = "auto", recorder: Recorder | None = None) -> dict:
+    recorder = recorder or Recorder()
+    return train.run(small_config(*overrides), workspace, recorder.reporter, recorder.stop, resume=resume)
+
+
+def ranks_alive() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "spawn_main" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, dataset_path) -> tuple[Workspace, Recorder]:
+    workspace, recorder = Workspace(tmp_path_factory.mktemp("alone")), Recorder()
+    workspace.dataset.symlink_to(dataset_path)
+    trained(workspace, "training.num_epochs=2", recorder=recorder)
+    return workspace, recorder
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory, dataset_path) -> tuple[Workspace, Recorder, dict]:
+    workspace, recorder = Workspace(tmp_path_factory.mktemp("together")), Recorder()
+    workspace.dataset.symlink_to(dataset_path)
+    result = trained(workspace, TWO, "training.num_epochs=2", recorder=recorder)
+    return workspace, recorder, result
+
+
+def test_two_ranks_train_as_one_process_does_with_the_joined_batch(alone, together):
+    """The same losses and monitors, epoch by epoch, and the same weights, but for the order of sums."""
+    one, two = ([e for e in r.of("metric") if "val_loss" in e["values"]] for r in (alone[1], together[1]))
+    assert [e["epoch"] for e in one] == [e["epoch"] for e in two] == [0, 1, 2]
+    for a, b in zip(one, two, strict=True):
+        assert a["values"].keys() == b["values"].keys()
+        for name in a["values"].keys() - {"loader_wait_share", "segments_per_second"}:
+            assert b["values"][name] == pytest.approx(a["values"][name], rel=2e-3, abs=2e-4), (a["epoch"], name)
+    mine, theirs = (load(w.latest_checkpoint).contents["model"] for w in (alone[0], together[0]))
+    for name, weights in mine.items():
+        torch.testing.assert_close(theirs[name], weights, rtol=5e-3, atol=5e-4)
+    assert together[2]["epochs"] == 2
+    assert together[1].warnings() == []
+    assert not ranks_alive()
