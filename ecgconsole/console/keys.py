@@ -54,8 +54,55 @@ DASHBOARD = (
 )
 RUN: tuple[Key, ...] = ()
 PARAMETERS: tuple[Key, ...] = ()
-CHECKPOINTS: tuple[Key, ...] = ()
-DATA: tuple[Key, ...] = ()
+CHECKPOINTS = (
+    Key("enter", "resume_from", "resume from here", "train on from this checkpoint", True, "checkpoints"),
+    Key("p", "pin", "pin", "never delete it, or no longer", True, "checkpoints"),
+    Key("v", "verify", "verify", "read it and compare its SHA-256", screen="checkpoints"),
+    Key("V", "verify_all", "", "verify all of them", screen="checkpoints"),
+    Key(
+        "x",
+        "delete",
+        "delete",
+        "delete it; never the latest, the best, a pinned one or one in use",
+        True,
+        "checkpoints",
+    ),
+    Key("d", "details", "details", "all that is known of it", screen="checkpoints"),
+)
+
+
+def _chart(screen: str) -> tuple[Key, ...]:
+    """The keys of a screen's chart: the wheel, dragging and a click do the same."""
+    return (
+        Key("plus,equals_sign", "chart('zoom_in')", "zoom in", "half as much of the x axis", screen=screen),
+        Key("minus", "chart('zoom_out')", "zoom out", "twice as much of the x axis", screen=screen),
+        Key("left_square_bracket", "chart('left')", "left", "earlier on the x axis", screen=screen),
+        Key("right_square_bracket", "chart('right')", "right", "later on the x axis", screen=screen),
+        Key("0", "chart('all')", "all", "the whole x axis", screen=screen),
+        Key("c", "chart('crosshair')", "crosshair", "values at one place; a click sets it", screen=screen),
+        Key("comma", "chart('cross_left')", "cross ←", "the crosshair to the left", screen=screen),
+        Key("full_stop", "chart('cross_right')", "cross →", "the crosshair to the right", screen=screen),
+    )
+
+
+def _table(screen: str) -> tuple[Key, ...]:
+    """The keys of a screen's table; arrows, page up and down, home, end and enter are the table's own."""
+    return (
+        Key("slash", "search", "search", "only the rows that contain a text", screen=screen),
+        Key("o", "sort('next')", "sort", "by the next column; a click on a column's head does the same", screen=screen),
+        Key("O", "sort('reversed')", "reverse", "the other way round", screen=screen),
+    )
+
+
+DATA: tuple[Key, ...] = (
+    Key("t", "next_table", "tables", "patients, rejections by reason, labels", screen="data"),
+    Key("n", "step('next')", "next", "the next segment, or rejected window", screen="data"),
+    Key("b", "step('back')", "back", "the one before", screen="data"),
+    Key("x", "rejected", "rejected", "this patient's rejected windows, and why", screen="data"),
+    Key("escape", "back", "close", "back to the table", screen="data"),
+    *_table("data"),
+    *_chart("data"),
+)
 FINDINGS: tuple[Key, ...] = ()
 LOGS: tuple[Key, ...] = ()
 RUNS: tuple[Key, ...] = ()
