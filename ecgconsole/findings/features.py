@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ecgconsole.errors import ConfigurationError, InputError
 from ecgconsole.text import count, sanitise
+from ecgconsole.workspace import Workspace
 
 # Columns that tell what happened during or after the recorded stay.
 OUTCOME_PREFIXES = ("concurrent_", "future_", "died_", "control", "medication_", "hadm_id", "split")
@@ -116,7 +117,10 @@ def features_files(path: Path) -> list[Path]:
 
 
 def read_features(files: Sequence[Path]) -> pd.DataFrame:
-    """A row a patient, index ``patient_id``. Raises ``InputError`` for an unreadable file or a patient given twice."""
+    """A row a patient, index ``patient_id``; labels that a file lacks come from the metadata in its folder.
+
+    Raises ``InputError`` for an unreadable file or a patient given twice.
+    """
     parts = []
     for path in files:
         try:
@@ -128,7 +132,8 @@ def read_features(files: Sequence[Path]) -> pd.DataFrame:
             ) from error
         if "patient_id" not in table or table["patient_id"].isna().any():
             raise InputError(f"{path}: each row must have a patient_id")
-        parts.append(table)
+        table["patient_id"] = table["patient_id"].str.removeprefix("'")
+        parts.append(_with_outcomes(table, Workspace(path.parent).metadata))
     joined = pd.concat(parts, ignore_index=True)
     repeated = int(joined["patient_id"].duplicated().sum())
     if repeated:
@@ -136,8 +141,23 @@ def read_features(files: Sequence[Path]) -> pd.DataFrame:
             f"{files[0]}: {count(repeated, 'patient')} given twice; a patient in two rows would train and test the "
             "same model; give one row a patient"
         )
-    joined["patient_id"] = joined["patient_id"].str.removeprefix("'")
     return joined.set_index("patient_id")
+
+
+def _with_outcomes(table: pd.DataFrame, metadata: Path) -> pd.DataFrame:
+    """``table`` with the labels that it lacks, from the metadata beside it: a code of the stay is no feature."""
+    absent = [endpoint.label for endpoint in ENDPOINTS if endpoint.label not in table]
+    if not absent or not metadata.is_file():
+        return table
+    try:
+        labels = pd.read_parquet(metadata)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{metadata}: cannot be read as Parquet ({sanitise(error, 200)})") from error
+    known = [name for name in absent if name in labels]
+    if not known or "patient_id" not in labels:
+        return table
+    by_patient = labels.assign(patient_id=labels["patient_id"].astype(str)).set_index("patient_id")[known]
+    return table.merge(by_patient, how="left", left_on="patient_id", right_index=True, validate="many_to_one")
 
 
 def feature_values(table: pd.DataFrame, components: pd.DataFrame | None) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -184,7 +204,7 @@ def outcome_of(table: pd.DataFrame, label: str) -> NDArray[np.float64]:
     """0, 1 or not-a-number (n,) of a label column; not-a-number throughout where there is none."""
     if label not in table:
         return np.full(len(table), np.nan)
-    values = table[label].replace({"True": 1, "False": 0, True: 1, False: 0})
+    values = table[label].astype("object").replace({"True": 1, "False": 0, True: 1, False: 0})
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     if not np.isin(numbers[~np.isnan(numbers)], (0, 1)).all():
         raise InputError(f"column {label}: a label is 0, 1 or empty")

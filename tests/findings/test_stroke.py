@@ -285,6 +285,19 @@ def test_a_label_that_is_neither_yes_nor_no_is_refused(tmp_path, events):
         run(tmp_path, patients(50).assign(future_stroke=3), events)
 
 
+def test_outcomes_may_stand_in_the_metadata_beside_the_features(usual, tmp_path, events):
+    table = patients().iloc[::-1]
+    outcomes = ["concurrent_stroke", "future_stroke", "died_within_90_days"]
+    labels = table[["patient_id"]].assign(**{name: table[name].astype("boolean") for name in outcomes})
+    Workspace(tmp_path).metadata.write_bytes(b"no")
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        run(tmp_path, table.drop(columns=outcomes), events)
+    labels.to_parquet(Workspace(tmp_path).metadata)
+    other = run(tmp_path, patients().drop(columns=outcomes), events)[2]
+    assert usual.workspace.stroke_predictions.read_bytes() == other.stroke_predictions.read_bytes()
+    assert usual.workspace.stroke_model.read_bytes() == other.stroke_model.read_bytes()
+
+
 def test_labels_written_as_words_are_read(usual, tmp_path, events):
     numbers = patients()
     words = numbers.assign(
