@@ -52,8 +52,28 @@ DASHBOARD = (
     Key("t", "processes", "processes", "the job's process tree", screen="dashboard"),
     Key("escape", "hide_away", "", "hide what happened while you were away", screen="dashboard"),
 )
-RUN: tuple[Key, ...] = ()
-PARAMETERS: tuple[Key, ...] = ()
+RUN = (
+    Key(
+        "f",
+        "forecast",
+        "forecast",
+        "patients, segments, bytes, minutes, free space; and what would stop it",
+        screen="run",
+    ),
+    Key("r", "begin", "start", "start what is chosen", True, "run"),
+)
+PARAMETERS = (
+    Key("enter", "edit", "edit", "change this value", screen="parameters"),
+    Key("u", "undo", "undo", "take the edit back", screen="parameters"),
+    Key("d", "default", "default", "the default value", screen="parameters"),
+    Key("c", "compare", "compare", "with the defaults, the last run, the best checkpoint", screen="parameters"),
+    Key("slash", "filter", "find", "only parameters with this text in name or description", screen="parameters"),
+    Key("escape", "all", "", "all parameters again", screen="parameters"),
+    Key("j", "edit_json", "JSON", "edit all as JSON", screen="parameters"),
+    Key("o", "preset", "preset", "load a preset", screen="parameters"),
+    Key("w", "save", "save", "write config.json of this folder", True, "parameters"),
+    Key("W", "save_as", "save as", "write another file", True, "parameters"),
+)
 CHECKPOINTS = (
     Key("enter", "resume_from", "resume from here", "train on from this checkpoint", True, "checkpoints"),
     Key("p", "pin", "pin", "never delete it, or no longer", True, "checkpoints"),
@@ -104,7 +124,17 @@ DATA: tuple[Key, ...] = (
     *_chart("data"),
 )
 FINDINGS: tuple[Key, ...] = ()
-LOGS: tuple[Key, ...] = ()
+LOGS: tuple[Key, ...] = (
+    Key("t", "next_file", "file", "the next log: the folder's, then each run's own", screen="logs"),
+    Key("slash", "ask('search')", "search", "go up to a line that matches a regular expression", screen="logs"),
+    Key("n", "again('up')", "up", "the next match upwards", screen="logs"),
+    Key("N", "again('down')", "down", "the next match downwards", screen="logs"),
+    Key("f", "ask('filter')", "filter", "only lines that match a regular expression", screen="logs"),
+    Key("v", "level", "level", "all lines, warnings and errors, errors", screen="logs"),
+    Key("g", "ask('time')", "time", "go to a time, as the log writes it (UTC)", screen="logs"),
+    Key("e", "follow", "follow", "follow the end, or stay here", screen="logs"),
+    Key("escape", "give_up", "stop searching", "end a search that takes long", screen="logs"),
+)
 RUNS: tuple[Key, ...] = ()
 
 KEYS: tuple[Key, ...] = (
