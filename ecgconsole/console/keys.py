@@ -135,7 +135,18 @@ LOGS: tuple[Key, ...] = (
     Key("e", "follow", "follow", "follow the end, or stay here", screen="logs"),
     Key("escape", "give_up", "stop searching", "end a search that takes long", screen="logs"),
 )
-RUNS: tuple[Key, ...] = ()
+RUNS: tuple[Key, ...] = (
+    Key("space", "mark", "draw", "draw this run's metric, or no longer; so does enter", screen="runs"),
+    Key("m", "metric", "metric", "the next metric", screen="runs"),
+    Key("a", "axis", "axis", "by step, by epoch, by time", screen="runs"),
+    Key("l", "chart('log')", "log axis", "logarithmic or linear axis", screen="runs"),
+    Key("w", "chart('smooth')", "mean", "moving means of more and more points, then none", screen="runs"),
+    Key(
+        "i", "folder", "add folder", "runs of another output folder; the same folder again takes it away", screen="runs"
+    ),
+    *_table("runs"),
+    *_chart("runs"),
+)
 
 KEYS: tuple[Key, ...] = (
     *EVERYWHERE, *DASHBOARD, *RUN, *PARAMETERS, *CHECKPOINTS, *DATA, *FINDINGS, *LOGS, *RUNS

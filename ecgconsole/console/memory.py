@@ -70,6 +70,26 @@ def remember_opened(workspace: Workspace) -> None:
     _write(_folders(), "".join(f"{f}\n" for f in [workspace.folder, *others][:RECENT]))
 
 
+def compared_folders() -> list[Path]:
+    """Output folders whose runs are shown beside those of the one that is open."""
+    try:
+        lines = _compared().read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [Path(line) for line in lines if line and Path(line).is_dir()]
+
+
+def toggle_compared(folder: Path) -> None:
+    """Adds the folder, or takes it away."""
+    folders = compared_folders()
+    kept = [f for f in folders if f != folder] if folder in folders else [*folders, folder]
+    _write(_compared(), "".join(f"{f}\n" for f in kept))
+
+
+def _compared() -> Path:
+    return _home("XDG_STATE_HOME", ".local/state") / "compared_folders"
+
+
 def _folders() -> Path:
     return _home("XDG_STATE_HOME", ".local/state") / "last_folder"
 
