@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 from textual import work
@@ -11,6 +11,7 @@ from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widgets import ContentSwitcher
 
 from ecgconsole.console import frame, memory, panels
@@ -52,6 +53,7 @@ class Console(App[None]):
         super().__init__()
         self.session = Session(workspace, read_only, memory.last_seen(workspace), now)
         self._feed = Feed(workspace, self._post)
+        self._countdown: Timer | None = None  # runs while a job is being stopped
         settings = memory.read_settings()
         self.keys, problems = remapped(settings.keys)
         self._problems = [*([settings.problem] if settings.problem else []), *problems]
@@ -114,8 +116,14 @@ class Console(App[None]):
         self.query_one("#keys", Rows).show([row])
 
     def _draw_title(self) -> None:
-        row = panels.title(self.snapshot, self.session.workspace.folder.name, self.size.width, self.session.now())
-        self.query_one("#title", Rows).show([row])
+        session = self.session
+        name, stop = session.workspace.folder.name, session.stopping()
+        self.query_one("#title", Rows).show([panels.title(self.snapshot, name, self.size.width, session.now(), stop)])
+        if stop is not None and self._countdown is None:
+            self._countdown = self.set_interval(1, self._draw_title)
+        elif stop is None and self._countdown is not None:
+            self._countdown.stop()
+            self._countdown = None
 
     # Actions
 
@@ -150,13 +158,8 @@ class Console(App[None]):
     def action_checkpoint(self) -> None:
         self._request("checkpoint")
 
-    def action_start(self) -> None:
-        if self.session.alive:
-            self.say("a job runs here already", "warning")
-        elif not self.session.workspace.config.exists():
-            self.say("no parameters in this folder yet", "warning")
-        else:
-            self.confirm("Run all stages with this folder's config.json? Done stages are skipped.", self._start)
+    async def action_start(self) -> None:
+        await self.action_show("run")
 
     def action_next_theme(self) -> None:
         names = sorted(self.available_themes)
@@ -211,14 +214,18 @@ class Console(App[None]):
             self.call_from_thread(self.say, f"{action} asked for")
 
     @work(thread=True, group="steer")
-    def _start(self) -> None:
+    def start_run(self, arguments: Sequence[str]) -> None:
+        """Starts ``ecgconsole run`` on this folder, in a session of its own, and shows the dashboard."""
         workspace = self.session.workspace
         try:
-            run_id = start_run(workspace, ["run", "--no-tui", "-o", str(workspace.folder)])
+            run_id = start_run(
+                workspace, ["run", "--no-tui", "--output", "json", "-o", str(workspace.folder), *arguments]
+            )
         except EcgConsoleError as error:
             self.call_from_thread(self.say, str(error), "error")
         else:
             self.call_from_thread(self.say, f"run {int(run_id)} started")
+            self.call_from_thread(self.call_later, self.action_show, SCREENS[0].name)
 
     def say(self, text: str, severity: Any = "information") -> None:
         """A short-lived note; text from files is shown as text."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from ecgconsole.console.ladder import RUNGS, Stopping
 from ecgconsole.console.rows import Row, Span
 from ecgconsole.jobs.lines import level_of, line_of, local_time, result_text, significant
 from ecgconsole.jobs.snapshot import LIVE, Snapshot, StageSnapshot, elapsed_seconds
@@ -27,7 +28,7 @@ SIGNS: dict[str, tuple[str, str]] = {
 }
 
 
-def title(snapshot: Snapshot | None, folder: str, width: int, now: datetime) -> Row:
+def title(snapshot: Snapshot | None, folder: str, width: int, now: datetime, stop: Stopping | None = None) -> Row:
     """Folder, run and state on the left; how long and until when on the right."""
     name = sanitise(folder, 60)
     if snapshot is None:
@@ -36,6 +37,10 @@ def title(snapshot: Snapshot | None, folder: str, width: int, now: datetime) -> 
     left = f" {name} · run {int(snapshot.run_id)} · "
     state = f"{sign} {snapshot.status}"
     right = _timing(snapshot, now)
+    if stop is not None:
+        right = RUNGS[stop.rung] + (
+            f" · {RUNGS[stop.rung + 1]} in {stop.left_s:.0f} s" if stop.left_s is not None else ""
+        )
     gap = width - len(left) - len(state) - len(right) - 1
     if gap < 1:
         return [(left, "plain"), (state, tone)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -16,6 +17,14 @@ from textual.widget import Widget
 # A tone is a component class, so every theme can colour it.
 Span = tuple[str, str] | tuple[str, str, str]
 Row = Sequence[Span]
+
+
+def wrapped(text: str, tone: str, width: int, sign: Span | None = None) -> list[Row]:
+    """A text over as many rows as it needs, behind a sign."""
+    indent = len(sign[0]) if sign else 0
+    lines = textwrap.wrap(text, max(8, width - indent)) or [""]
+    first: list[Span] = [sign] if sign else []
+    return [[*(first if n == 0 else [(" " * indent, "plain")]), (line, tone)] for n, line in enumerate(lines)]
 
 
 class Rows(Widget):

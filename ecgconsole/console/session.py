@@ -7,10 +7,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from ecgconsole.config import JobConfig, load
 from ecgconsole.console.away import Away
 from ecgconsole.console.building import Building
 from ecgconsole.console.feed import Update
 from ecgconsole.console.history import MetricHistory
+from ecgconsole.console.ladder import Stopping, stopping
+from ecgconsole.errors import ConfigurationError
 from ecgconsole.jobs.snapshot import Snapshot
 from ecgconsole.workspace import Workspace
 
@@ -37,6 +40,7 @@ class Session:
         self.building = Building()
         self.away = Away(seen, now())
         self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS_KEPT)
+        self._job: JobConfig | None = None
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -60,4 +64,23 @@ class Session:
             self.building.add(event)
             if event.get("kind") not in ("progress", "metric", "chunk"):
                 self.events.append(event)
+        if update.first or self._job is None:
+            self._job = _job_of(self.workspace, update.snapshot)
         self.update = update
+
+    def job_config(self) -> JobConfig | None:
+        """How long the last run's stop ladder waits on each rung; None when it is not known."""
+        return self._job
+
+    def stopping(self) -> Stopping | None:
+        """Where a stop of the running job stands."""
+        return stopping(self.events, self._job, self.now()) if self.alive and self._job else None
+
+
+def _job_of(workspace: Workspace, snapshot: Snapshot | None) -> JobConfig | None:
+    if snapshot is None or not workspace.run(snapshot.run_id).config.is_file():
+        return None
+    try:
+        return load(workspace.run(snapshot.run_id).config).job
+    except ConfigurationError:  # of another version: its job runs, its ladder is not known
+        return None
