@@ -414,6 +414,19 @@ def load(file: Path) -> Config:
     return resolve(file, environment={}).config
 
 
+def parse(text: str, name: str = "the text") -> Config:
+    """A configuration given as text, as ``load`` reads a file. Raises ``ConfigurationError`` with every problem."""
+    values: dict[str, Any] = {}
+    layer, problems = _parse(text, name)
+    for key, value in layer.items():
+        values |= dict.fromkeys(FLAT_KEYS.get(key, (key,)), value)
+    config, found = _validate(values)
+    if config is None or problems or found:
+        problems += found
+        raise ConfigurationError(f"the configuration in {name} has {len(problems)} problem(s):", tuple(problems))
+    return _with_absolute_paths(config)
+
+
 def preset_names() -> tuple[str, ...]:
     return tuple(sorted(p.stem for p in _preset_dir().glob("*.json")))
 
@@ -462,14 +475,19 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """The file's values by dotted (or flat) key, and its problems: duplicates, both spellings."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        data = json.loads(text, object_pairs_hook=_object)
     except OSError as error:
         raise ConfigurationError(f"cannot read the configuration {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path} is not UTF-8 text (byte {error.start})") from error
+    return _parse(text, str(path))
+
+
+def _parse(text: str, path: str) -> tuple[dict[str, Any], list[str]]:
+    """The values by dotted (or flat) key, and their problems: duplicates, both spellings."""
+    try:
+        data = json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise ConfigurationError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from error
     if not isinstance(data, _Duplicates):
