@@ -31,7 +31,7 @@ from unittest.mock import patch
 import numpy as np
 
 from ecgconsole.config import resolve
-from ecgconsole.dataset import Dataset, build, segments, shards
+from ecgconsole.dataset import Dataset, assemble, build, segments, shards, tables
 from ecgconsole.signals import beats, quality, rhythm, windows
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.synth import synthesise
@@ -50,8 +50,8 @@ PARTS: dict[str, tuple[tuple[Any, str], ...]] = {
     "quality": tuple((quality, n) for n in ("moments", "ecg_spectrum", "ppg_spectrum", "ecg_reasons", "ppg_reasons")),
     "quantise": ((segments, "quantise"),),
     "write shards": ((shards.ShardFile, "append"), (shards.ShardFile, "finish"), (shards, "file_sha256")),
-    "merge": ((build, "merge"),),
-    "tables": ((build, "write_rejected"), (build.tables, "metadata_frame"), (build.tables, "write_features")),
+    "merge": ((assemble, "merge"),),
+    "tables": ((assemble, "write_rejected"), (tables, "metadata_frame"), (tables, "write_features")),
 }  # fmt: skip
 
 

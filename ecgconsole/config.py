@@ -90,7 +90,7 @@ class BuildConfig(_Section):
     ecg_band_hz: Band = Field((0.5, 40.0), description="Hz, zero-phase band-pass of the ECG")
     ppg_band_hz: Band = Field((0.5, 8.0), description="Hz, zero-phase band-pass of the PPG")
     chunk_size: int = _how(500, "patients scheduled at a time", ge=1)
-    shard_patients: int = _how(16, "patients in one committed shard", ge=1, le=500)
+    shard_patients: int = _how(8, "patients in one committed shard", ge=1, le=500)
     num_workers: int | None = _how(None, "worker processes; null: one a core", ge=1)
     compression: Literal["gzip", "zstd", "none"] = Field(
         "gzip", description="of the dataset file, always with shuffle and fletcher32"
@@ -292,6 +292,17 @@ class StrokeConfig(_Section):
     subgroup_age: float = Field(65.0, gt=0, description="years, border between the two age subgroups")
 
 
+class ReportConfig(_Section):
+    """One page of everything."""
+
+    min_cell_patients: int = Field(
+        10, ge=0, le=1000, description="people below which a count, and what would tell it, is not shown; 0: show all"
+    )
+    map_points: int = Field(3000, ge=50, le=5000, description="segments on the map of the embedding, at most")
+    waveforms: int = Field(3, ge=0, le=6, description="segments drawn of each pattern")
+    seed: int = Field(0, ge=0, description="seed of the map's sample and layout")
+
+
 class JobConfig(_Section):
     """How a run is watched and stopped. Changes no result."""
 
@@ -315,6 +326,7 @@ class Config(_Section):
     discovery: DiscoveryConfig = DiscoveryConfig()
     validation: ValidationConfig = ValidationConfig()
     stroke: StrokeConfig = StrokeConfig()
+    report: ReportConfig = ReportConfig()
     job: JobConfig = JobConfig()
 
     def get(self, key: str) -> Any:

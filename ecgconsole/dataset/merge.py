@@ -1,4 +1,4 @@
-"""All shards into one ``full_dataset.h5`` and one ``rejected.parquet``, row after row in the order of the plan.
+"""All shards into one ``full_dataset.h5``, row after row in the order of the plan.
 
 Nothing is removed here: until the caller does, the shards are there, and a merge that died is done again
 and gives the same bytes.
@@ -7,21 +7,15 @@ and gives the same bytes.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from ecgconsole.clinical import rhythm_at
 from ecgconsole.dataset.segments import Rows, as_bytes
 from ecgconsole.dataset.shards import check_space, write_column, writing_error
 from ecgconsole.dataset.storage import (
@@ -34,25 +28,12 @@ from ecgconsole.dataset.storage import (
     dataset_paths,
     hash_header,
     plain_dtype,
+    read_whole,
 )
-from ecgconsole.signals.reasons import Reason
 from ecgconsole.workspace import replacing
 
-ROWS_IN_GROUP = 50_000
-REJECTED_SCHEMA = pa.schema(
-    [
-        ("level", pa.string()),
-        ("patient_id", pa.string()),
-        ("record", pa.string()),
-        ("start_seconds", pa.float64()),
-        ("where", pa.string()),
-        ("reason", pa.uint8()),
-        ("label", pa.string()),
-        ("ecg_reason", pa.uint8()),
-        ("ppg_reason", pa.uint8()),
-        ("detail", pa.string()),
-    ]
-)
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -92,28 +73,6 @@ def merge(plan: MergePlan, output: Path) -> tuple[str, int]:
         raise writing_error(error, output.parent, needed) from error
 
 
-def write_rejected(shards: Sequence[Path], others: Rows | None, output: Path) -> dict[str, int]:
-    """``rejected.parquet``: first ``others`` (records and patients that reached no shard), then shard by shard.
-
-    Returns the number of rows by reason label.
-    """
-    totals: Counter[str] = Counter()
-    with replacing(output) as temporary, pq.ParquetWriter(temporary, REJECTED_SCHEMA, compression="zstd") as writer:
-        pending = REJECTED_SCHEMA.empty_table()
-        for rows in chain([others], map(_rejected_of, shards)):
-            if rows:
-                table = _rejected_table(rows)
-                totals.update(table["label"].to_pylist())
-                pending = pa.concat_tables([pending, table])
-            # Groups of a fixed number of rows: the file does not show where a shard ended.
-            while len(pending) >= ROWS_IN_GROUP:
-                writer.write_table(pending.slice(0, ROWS_IN_GROUP).combine_chunks())
-                pending = pending.slice(ROWS_IN_GROUP)
-        if len(pending):
-            writer.write_table(pending.combine_chunks())
-    return dict(sorted(totals.items()))
-
-
 def _write(plan: MergePlan, file: h5py.File) -> str:
     """Fills ``file``; returns its ``content_sha256``."""
     for name, value in plan.attributes.items():
@@ -136,8 +95,8 @@ def _write_columns(plan: MergePlan, file: h5py.File) -> None:
     split_of = {as_bytes(p): s.encode() for p, s in plan.split.items()}
     hadm_of = {as_bytes(r): h for r, h in plan.hadm_id.items()}
     subject_of = {as_bytes(r): s for r, s in plan.subject_id.items()}
-    charted = pd.DataFrame(columns=["rhythm"]) if plan.charted is None else plan.charted
-    text = np.dtype(f"S{max((len(name) for name in charted['rhythm'].unique()), default=1)}")
+    names: Any = [] if plan.charted is None else plan.charted["rhythm"].unique()
+    text = np.dtype(f"S{max((len(name) for name in names), default=1)}")
     dtypes["segment/split"] = (np.dtype("S5"), ())
     dtypes["segment/hadm_id"] = (np.dtype("<i8"), ())
     dtypes["segment/charted_rhythm"] = (text, ())
@@ -148,11 +107,11 @@ def _write_columns(plan: MergePlan, file: h5py.File) -> None:
     for shard in _opened(plan.shards):
         if not shard["signal"].shape[0]:
             continue
-        columns = {path: _whole(shard[path]) for path in writers if path in shard}
+        columns = {path: read_whole(shard[path]) for path in writers if path in shard}
         columns["segment/split"] = _looked_up(columns["segment/patient_id"], split_of, np.dtype("S5"))
         columns["segment/hadm_id"] = _looked_up(columns["segment/record"], hadm_of, np.dtype("<i8"))
         subjects = _looked_up(columns["segment/record"], subject_of, np.dtype("<i8"))
-        columns["segment/charted_rhythm"] = _charted(charted, subjects, columns["segment/charttime"]).astype(text)
+        columns["segment/charted_rhythm"] = _charted(plan.charted, subjects, columns["segment/charttime"]).astype(text)
         for path, writer in writers.items():
             writer.append(columns[path])
     for writer in writers.values():
@@ -213,11 +172,6 @@ def _column_dtypes(paths: Sequence[Path]) -> dict[str, tuple[np.dtype[Any], tupl
     return found
 
 
-def _whole(dataset: h5py.Dataset) -> np.ndarray:
-    reader = RowsReader(dataset)
-    return reader.slice(0, reader.n_rows)
-
-
 def _looked_up(keys: np.ndarray, values: dict[bytes, Any], dtype: np.dtype[Any]) -> np.ndarray:
     """``values`` for each key, looked up once for each different key; 0 or empty where there is none."""
     unique, inverse = np.unique(keys, return_inverse=True)
@@ -225,40 +179,16 @@ def _looked_up(keys: np.ndarray, values: dict[bytes, Any], dtype: np.dtype[Any])
     return np.array([values.get(key, empty) for key in unique.tolist()], dtype)[inverse]
 
 
-def _charted(charted: pd.DataFrame, subjects: np.ndarray, times: np.ndarray) -> np.ndarray:
+def _charted(charted: pd.DataFrame | None, subjects: np.ndarray, times: np.ndarray) -> np.ndarray:
     """The rhythm that nurses charted nearest to each segment, as bytes; empty where none is near."""
-    if charted.empty:
+    if charted is None:
         return np.full(len(subjects), b"")
+    # Half a second to import, in a worker process that needs them for this alone.
+    import pandas as pd
+
+    from ecgconsole.clinical import rhythm_at
+
     charted = charted[charted["subject_id"].isin(np.unique(subjects))]
     when = pd.Series(np.where(times == b"", b"NaT", times).astype("U").astype("datetime64[ms]"))
     subject = pd.Series(pd.array(subjects, dtype="Int64")).where(subjects != 0)
     return np.char.encode(rhythm_at(charted, subject, when).fillna("").to_numpy(dtype=str), "utf-8")
-
-
-def _rejected_of(path: Path) -> Rows | None:
-    with h5py.File(path, "r", locking=False) as shard:
-        if "rejected" not in shard:
-            return None
-        return {name: _whole(shard["rejected"][name]) for name in shard["rejected"]}
-
-
-def _rejected_table(rows: Rows) -> pa.Table:
-    def text(name: str) -> pa.Array:
-        return pa.array([value.decode() for value in rows[name].tolist()], pa.string())
-
-    reasons = rows["reason"]
-    return pa.table(
-        {
-            "level": text("level"),
-            "patient_id": text("patient_id"),
-            "record": text("record"),
-            "start_seconds": pa.array(rows["start_seconds"], pa.float64(), from_pandas=True),
-            "where": text("where"),
-            "reason": pa.array(reasons, pa.uint8()),
-            "label": pa.array([Reason(int(n)).label for n in reasons], pa.string()),
-            "ecg_reason": pa.array(rows["signal_reason"][:, 0], pa.uint8()),
-            "ppg_reason": pa.array(rows["signal_reason"][:, 1], pa.uint8()),
-            "detail": text("detail"),
-        },
-        REJECTED_SCHEMA,
-    )

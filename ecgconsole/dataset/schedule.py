@@ -38,7 +38,8 @@ def build_shards(
     died is tried again with the machine to itself; if its worker dies again, the patient in hand is left out.
     Recordings that cannot be read are tried again after each of ``BACK_OFF_SECONDS``.
     """
-    pending = deque(plans)
+    # The longest first: none is left alone at the end.
+    pending = deque(sorted(plans, key=lambda plan: -plan.forecast_windows))
     alone: deque[ShardPlan] = deque()
     running: dict[Future[Manifest], ShardPlan] = {}
     deaths: Counter[str] = Counter()

@@ -241,6 +241,12 @@ class RowsReader:
         return out
 
 
+def read_whole(dataset: h5py.Dataset) -> np.ndarray:
+    """All rows."""
+    reader = RowsReader(dataset)
+    return reader.slice(0, reader.n_rows)
+
+
 @contextmanager
 def created(path: Path) -> Iterator[h5py.File]:
     """A new file at ``path``, closed unless an exception passes.

@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from ecgconsole.config import Config
-from ecgconsole.dataset import Dataset, schedule, shards
+from ecgconsole.dataset import Dataset, assemble, schedule, shards
 from ecgconsole.dataset import build as build_module
 from ecgconsole.errors import ConfigurationError, InputError, MachineError, Stopped
 from ecgconsole.stage import Stop
@@ -354,7 +354,7 @@ def test_a_worker_killed_twice_on_one_patient_costs_that_patient(
 def test_a_merge_killed_once_is_done_again(
     config: Config, build: Build, reference: tuple[Path, dict[str, Any], list[dict]], tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(build_module, "merge", lethal.dying_merge)
+    monkeypatch.setattr(assemble, "merge", lethal.dying_merge)
     lethal.switch(tmp_path / "shards", "die", 1)
     assert build(config, tmp_path)[0] == reference[1]
 
@@ -367,7 +367,7 @@ def test_a_disk_that_fills_up_stops_the_build_and_loses_nothing(
     with pytest.raises(MachineError, match=r"no space left.*are needed"):
         build(config, tmp_path)
     monkeypatch.setattr(schedule, "build_shard", shards.build_shard)
-    monkeypatch.setattr(build_module, "merge", lethal.limited_merge)
+    monkeypatch.setattr(assemble, "merge", lethal.limited_merge)
     lethal.switch(tmp_path / "shards", "limit", 1)
     with pytest.raises(MachineError, match=r"no space left.*are needed"):
         build(config, tmp_path)

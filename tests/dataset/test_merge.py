@@ -15,8 +15,9 @@ from crash import survivors_of_kills
 from ecgconsole.config import Config
 from ecgconsole.dataset import merge as merging
 from ecgconsole.dataset.discovery import discover
-from ecgconsole.dataset.merge import MergePlan, merge, write_rejected
+from ecgconsole.dataset.merge import MergePlan, merge
 from ecgconsole.dataset.plan import plan_shards
+from ecgconsole.dataset.rejected import write_rejected
 from ecgconsole.dataset.shards import Manifest, build_shard
 from ecgconsole.errors import MachineError
 
@@ -151,7 +152,7 @@ def test_a_disk_that_returns_other_bytes_is_noticed(
         return codec.encode(values)
 
     monkeypatch.setattr(merging, "_write", one_bit_off)
-    with pytest.raises(MachineError, match="other bytes than were written"):
+    with pytest.raises(MachineError, match="other bytes of /scale than were written"):
         merge(plan, tmp_path / "x.h5")
     assert not (tmp_path / "x.h5").exists()
 

@@ -1,0 +1,84 @@
+"""``rejected.parquet``: everything that was left out, where, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import h5py
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ecgconsole.dataset.segments import Rows
+from ecgconsole.dataset.storage import read_whole
+from ecgconsole.signals.reasons import Reason
+from ecgconsole.workspace import replacing
+
+ROWS_IN_GROUP = 50_000
+REJECTED_SCHEMA = pa.schema(
+    [
+        ("level", pa.string()),
+        ("patient_id", pa.string()),
+        ("record", pa.string()),
+        ("start_seconds", pa.float64()),
+        ("where", pa.string()),
+        ("reason", pa.uint8()),
+        ("label", pa.string()),
+        ("ecg_reason", pa.uint8()),
+        ("ppg_reason", pa.uint8()),
+        ("detail", pa.string()),
+    ]
+)
+
+
+def write_rejected(shards: Sequence[Path], others: Rows | None, output: Path) -> dict[str, int]:
+    """``rejected.parquet``: first ``others`` (records and patients that reached no shard), then shard by shard.
+
+    Returns the number of rows by reason label.
+    """
+    totals: Counter[str] = Counter()
+    with replacing(output) as temporary, pq.ParquetWriter(temporary, REJECTED_SCHEMA, compression="zstd") as writer:
+        pending = REJECTED_SCHEMA.empty_table()
+        for rows in chain([others], map(_rejected_of, shards)):
+            if rows:
+                table = _rejected_table(rows)
+                totals.update(table["label"].to_pylist())
+                pending = pa.concat_tables([pending, table])
+            # Groups of a fixed number of rows: the file does not show where a shard ended.
+            while len(pending) >= ROWS_IN_GROUP:
+                writer.write_table(pending.slice(0, ROWS_IN_GROUP).combine_chunks())
+                pending = pending.slice(ROWS_IN_GROUP)
+        if len(pending):
+            writer.write_table(pending.combine_chunks())
+    return dict(sorted(totals.items()))
+
+
+def _rejected_of(path: Path) -> Rows | None:
+    with h5py.File(path, "r", locking=False) as shard:
+        if "rejected" not in shard:
+            return None
+        return {name: read_whole(shard["rejected"][name]) for name in shard["rejected"]}
+
+
+def _rejected_table(rows: Rows) -> pa.Table:
+    def text(name: str) -> pa.Array:
+        return pa.array([value.decode() for value in rows[name].tolist()], pa.string())
+
+    reasons = rows["reason"]
+    return pa.table(
+        {
+            "level": text("level"),
+            "patient_id": text("patient_id"),
+            "record": text("record"),
+            "start_seconds": pa.array(rows["start_seconds"], pa.float64(), from_pandas=True),
+            "where": text("where"),
+            "reason": pa.array(reasons, pa.uint8()),
+            "label": pa.array([Reason(int(n)).label for n in reasons], pa.string()),
+            "ecg_reason": pa.array(rows["signal_reason"][:, 0], pa.uint8()),
+            "ppg_reason": pa.array(rows["signal_reason"][:, 1], pa.uint8()),
+            "detail": text("detail"),
+        },
+        REJECTED_SCHEMA,
+    )
