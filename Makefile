@@ -24,6 +24,7 @@ demo: install ## a synthetic cohort through every stage, in a few minutes
 	  --set data.waveform_dir=$(DEMO)/cohort/waveforms --set data.clinical_dir=$(DEMO)/cohort/clinical
 	@echo
 	@echo "Made: the cohort in $(DEMO)/cohort, everything learnt from it in $(DEMO)/output."
+	@echo "Read the report in a browser: $(DEMO)/output/report.html"
 	@echo "Look at it in the console:  $(BIN)/ecgconsole -o $(DEMO)/output"
 
 lint: install ## linter, formatter, types, import contracts

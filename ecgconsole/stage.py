@@ -91,6 +91,15 @@ STAGES: tuple[Stage, ...] = (
         outputs=("stroke_risk", "stroke_model", "stroke_predictions"),
         unit="cross-validations",
     ),
+    Stage(
+        name="report",
+        target="ecgconsole.findings.report.page:run",
+        after=("build", "train", "embed", "discover", "validate", "stroke"),
+        settings=("report",),
+        paths=(),
+        outputs=("report",),
+        unit="sections",
+    ),
 )
 
 STAGE_NAMES = tuple(s.name for s in STAGES)

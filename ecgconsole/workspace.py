@@ -124,6 +124,11 @@ class Workspace:
         return self.folder / "risk_predictions.csv"
 
     @property
+    def report(self) -> Path:
+        """Everything on one page."""
+        return self.folder / "report.html"
+
+    @property
     def runs(self) -> Path:
         return self.folder / "runs"
 
