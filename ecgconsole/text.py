@@ -22,6 +22,8 @@ def sanitise(text: object, limit: int = 2000) -> str:
     Markup is not touched: whoever draws with Rich or Textual turns markup off instead.
     """
     raw = str(text)[: 4 * limit]
+    if len(raw) <= limit and raw.isascii() and raw.isprintable():
+        return raw
     raw = _ESCAPES.sub("", raw)
     kept = "".join(
         " " if c in "\t\n\r\v\f" else c if unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}"

@@ -33,6 +33,7 @@ from ecgconsole.signals.headers import (
     is_numerics_name,
     is_waveform,
     read_record,
+    record_problems,
 )
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.signals.windows import candidate_windows
@@ -70,12 +71,14 @@ class HeaderFolder:
 
 @dataclass(frozen=True)
 class FolderScan:
-    """What one folder holds. ``numerics`` counts records that are no waveforms."""
+    """What one folder holds. ``numerics`` counts records that are no waveforms. Not ``certain``: a file could not
+    be read, and may be next time."""
 
     recordings: tuple[Recording, ...]
     unusable: tuple[Rejection, ...]
     other_channels: tuple[tuple[str, int], ...]
     numerics: int
+    certain: bool
 
 
 @dataclass(frozen=True)
@@ -246,7 +249,9 @@ def scan_folder(root: Path, folder: HeaderFolder, layout: str, config: Config) -
                 inputs=inputs_digest(root, header),
             )
         )
-    return FolderScan(tuple(recordings), tuple(unusable), tuple(sorted(other.items())), numerics)
+    reasons = {u.reason for u in unusable} | {p.reason for h in headers.values() for p in record_problems(h)}
+    certain = Reason.UNREADABLE not in reasons
+    return FolderScan(tuple(recordings), tuple(unusable), tuple(sorted(other.items())), numerics, certain)
 
 
 def is_multi_segment(header: RecordHeader) -> bool:

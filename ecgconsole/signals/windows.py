@@ -177,6 +177,8 @@ def _recorded_windows(header: RecordHeader, names: tuple[str, ...], config: Conf
         for track in tracks_of(header, names)
         for span in track.spans()
     ]
+    if len(ranges) == 1:
+        return ranges[0]
     return np.unique(np.concatenate(ranges)) if ranges else np.zeros(0, np.int64)
 
 
