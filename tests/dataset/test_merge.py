@@ -17,7 +17,7 @@ from ecgconsole.dataset import merge as merging
 from ecgconsole.dataset.discovery import discover
 from ecgconsole.dataset.merge import MergePlan, merge
 from ecgconsole.dataset.plan import plan_shards
-from ecgconsole.dataset.rejected import write_rejected
+from ecgconsole.dataset.rejected import REJECTED_SCHEMA, write_rejected
 from ecgconsole.dataset.shards import Manifest, build_shard
 from ecgconsole.errors import MachineError
 
@@ -171,4 +171,4 @@ def test_rejections_of_all_shards_are_one_table(plan: MergePlan, tmp_path: Path)
 
 def test_no_rejection_gives_an_empty_table_with_the_same_columns(tmp_path: Path) -> None:
     assert write_rejected([], None, tmp_path / "rejected.parquet") == {}
-    assert pq.read_table(tmp_path / "rejected.parquet").schema.equals(merging.REJECTED_SCHEMA)
+    assert pq.read_table(tmp_path / "rejected.parquet").schema.equals(REJECTED_SCHEMA)
