@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import ClassVar
 
 import numpy as np
 from rich.segment import Segment
@@ -28,7 +27,6 @@ from ecgconsole.console.raster import (
 )
 from ecgconsole.console.rows import Rows
 
-LINE_TONES = ("train", "val", "other", "fourth", "fifth", "sixth")
 # Windows of the moving mean, as shares of a line's points.
 SMOOTHING = (0.0, 0.005, 0.02, 0.1)
 GAP, CROSSHAIR = "×", "│"
@@ -38,7 +36,7 @@ _LEAST_POINTS = 4
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One line: ``x`` (n,) not falling, ``y`` (n,), NaN = gap; ``tone`` is one of ``LINE_TONES``.
+    """One line: ``x`` (n,) not falling, ``y`` (n,), NaN = gap; ``tone`` is one of ``rows.LINE_TONES``.
 
     ``sign`` stands at the line's last visible point, so that colour is not all that tells lines apart.
     ``points``: dots that are not joined; then ``x`` may be in any order.
@@ -105,19 +103,7 @@ class Chart(Rows):
     It shows all of x, growing with it, until one zooms in. Wheel: zoom; drag: pan; click: crosshair.
     """
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"rows--{tone}" for tone in LINE_TONES}
-    DEFAULT_CSS = """
-    Chart {
-        height: 1fr;
-        min-height: 4;
-        .rows--train { color: $accent; }
-        .rows--val { color: $success; }
-        .rows--other { color: $primary; }
-        .rows--fourth { color: $warning; }
-        .rows--fifth { color: $error; }
-        .rows--sixth { color: $secondary; }
-    }
-    """
+    DEFAULT_CSS = "Chart { height: 1fr; min-height: 4; }"
 
     def __init__(
         self, x_name: str, empty: str, log: bool = False, id: str | None = None, unit: str = "", legend: bool = False
@@ -317,7 +303,8 @@ class Chart(Rows):
     def _legend_strip(self, width: int) -> Strip:
         segments = [Segment(" " * (_LABEL_WIDTH + 1))]
         for series in self._series:
-            segments += [Segment(f"{series.sign or '━'} ", self.tone(series.tone)), Segment(f"{series.name}   ")]
+            sign = series.sign or ("●" if series.points else "━")
+            segments += [Segment(f"{sign} ", self.tone(series.tone)), Segment(f"{series.name}   ")]
         return Strip(segments).crop(0, width).extend_cell_length(width)
 
     def _readout(self) -> str:
@@ -334,7 +321,9 @@ class Chart(Rows):
         line = [" "] * width
         mean = max([round(SMOOTHING[self.smoothing] * s.x.size) for s in self._series] or [0])
         notes = [f"mean of {mean:,}"] if mean > 1 else []
-        tail = "  ".join([self.x_name, *notes, f"{seen:,} of {total:,} points"])
+        # Groups of points overlap: whoever draws them says how many there are.
+        number = [] if any(s.points for s in self._series) else [f"{seen:,} of {total:,} points"]
+        tail = "  ".join([self.x_name, *notes, *number])
         room = width - len(tail) - 1
         if room < 20 <= width - len(self.x_name):
             tail = self.x_name

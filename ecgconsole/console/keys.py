@@ -39,6 +39,7 @@ EVERYWHERE = (
     Key("k", "checkpoint", "checkpoint", "save a checkpoint now", True),
     Key("y", "copy", "copy", "copy what this screen is about to the clipboard"),
     Key("ctrl+t", "next_theme", "theme", "the next theme"),
+    Key("ctrl+o", "other_folder", "folder", "open another output folder"),
     Key("ctrl+p", "command_palette", "palette", "everything that can be done, by name"),
     Key("f12", "picture", "picture", "this screen as an SVG file in the output folder"),
     Key("question_mark", "help", "help", "this list"),
@@ -123,7 +124,15 @@ DATA: tuple[Key, ...] = (
     *_table("data"),
     *_chart("data"),
 )
-FINDINGS: tuple[Key, ...] = ()
+FINDINGS: tuple[Key, ...] = (
+    Key("t", "next_table", "tables", "patterns, associations, the map of embeddings, stroke risk", screen="findings"),
+    Key("n", "step('next')", "next", "the pattern's next medoid; elsewhere the next row", screen="findings"),
+    Key("b", "step('back')", "back", "the one before", screen="findings"),
+    Key("c", "colouring", "map", "the map; again: by pattern, rhythm, label, patient", screen="findings"),
+    Key("w", "report", "report", "where the report is, to the clipboard", screen="findings"),
+    *_table("findings"),
+    *(k for k in _chart("findings") if k.key != "c"),
+)
 LOGS: tuple[Key, ...] = (
     Key("t", "next_file", "file", "the next log: the folder's, then each run's own", screen="logs"),
     Key("slash", "ask('search')", "search", "go up to a line that matches a regular expression", screen="logs"),

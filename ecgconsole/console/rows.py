@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+import textwrap
 from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.cells import set_cell_size
+from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Region
@@ -17,6 +18,8 @@ from textual.widget import Widget
 # A tone is a component class, so every theme can colour it.
 Span = tuple[str, str] | tuple[str, str, str]
 Row = Sequence[Span]
+# Colours that tell lines and groups apart.
+LINE_TONES = ("train", "val", "other", "fourth", "fifth", "sixth")
 
 
 def wrapped(text: str, tone: str, width: int, sign: Span | None = None) -> list[Row]:
@@ -27,12 +30,24 @@ def wrapped(text: str, tone: str, width: int, sign: Span | None = None) -> list[
     return [[*(first if n == 0 else [(" " * indent, "plain")]), (line, tone)] for n, line in enumerate(lines)]
 
 
+def wrapped(rows: Sequence[Row], width: int) -> list[Row]:
+    """Rows whose last span goes on below, indented, where it does not fit."""
+    result: list[Row] = []
+    for row in rows:
+        *before, last = row or [("", "plain")]
+        head = sum(cell_len(span[0]) for span in before)
+        lines = textwrap.wrap("·" * head + last[0], max(20, width), subsequent_indent="    ") or [""]
+        result.append([*before, (lines[0][head:], *last[1:])])
+        result += [[(line, *last[1:])] for line in lines[1:]]
+    return result
+
+
 class Rows(Widget):
     """Rows of spans, cut and padded to the width. Textual re-sends every cell of a region that is
     refreshed, so a widget that refreshed itself whole would send all of a screen for one digit."""
 
     TONES: ClassVar[tuple[str, ...]] = ("plain", "muted", "strong", "running", "done", "warning", "failed", "selected")
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"rows--{tone}" for tone in TONES}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"rows--{tone}" for tone in (*TONES, *LINE_TONES)}
     DEFAULT_CSS = """
     Rows {
         height: auto;
@@ -43,6 +58,12 @@ class Rows(Widget):
         .rows--warning { color: $warning; }
         .rows--failed { color: $error; text-style: bold; }
         .rows--selected { text-style: bold reverse; }
+        .rows--train { color: $accent; }
+        .rows--val { color: $success; }
+        .rows--other { color: $primary; }
+        .rows--fourth { color: $warning; }
+        .rows--fifth { color: $error; }
+        .rows--sixth { color: $secondary; }
     }
     """
 

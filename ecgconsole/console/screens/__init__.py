@@ -35,7 +35,7 @@ SCREENS = (
     Entry("3", "parameters", "parameters", "ecgconsole.console.screens.parameters:Parameters"),
     Entry("4", "checkpoints", "checkpoints", "ecgconsole.console.screens.checkpoints:Checkpoints"),
     Entry("5", "data", "data", "ecgconsole.console.screens.data:Data"),
-    Entry("6", "findings", "findings", "ecgconsole.console.screens.findings:Findings"),
+    Entry("6", "findings", "findings", "ecgconsole.console.screens.findings:FindingsPage"),
     Entry("7", "logs", "logs", "ecgconsole.console.screens.logs:Logs"),
     Entry("8", "runs", "runs", "ecgconsole.console.screens.runs:Runs"),
 )

@@ -12,9 +12,10 @@ from textual.containers import Vertical
 from textual.widgets import Input
 
 from ecgconsole.console import memory
-from ecgconsole.console.chart import LINE_TONES, Chart, Series
+from ecgconsole.console.chart import Chart, Series
 from ecgconsole.console.page import Page
 from ecgconsole.console.panels import SIGNS
+from ecgconsole.console.rows import LINE_TONES
 from ecgconsole.console.search import SearchLine
 from ecgconsole.console.sources.metrics import MetricReader
 from ecgconsole.console.sources.runs import Run, list_runs
