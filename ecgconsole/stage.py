@@ -119,17 +119,15 @@ class Reporter:
     def __init__(self, stage: str, emit: Callable[[dict[str, Any]], None]) -> None:
         self.stage = stage
         self._emit = emit
-        self._first: tuple[float, int] | None = None
+        self._first: dict[str, tuple[float, int]] = {}
 
     def emit(self, kind: str, **fields: Any) -> None:
         self._emit({"kind": kind, "stage": self.stage, **{k: _jsonable(v) for k, v in fields.items()}})
 
     def progress(self, done: int, total: int, unit: str) -> None:
-        """``done`` of ``total``; the rate is the mean since the first call (which may resume above 0)."""
+        """``done`` of ``total``; the rate is the mean since the unit's first call (which may resume above 0)."""
         now = time.monotonic()
-        if self._first is None:
-            self._first = (now, done)
-        since, first_done = self._first
+        since, first_done = self._first.setdefault(unit, (now, done))
         rate = (done - first_done) / (now - since) if now > since and done > first_done else None
         remaining = (total - done) / rate if rate else None
         self.emit("progress", done=done, total=total, unit=unit, rate=rate, remaining_seconds=remaining)

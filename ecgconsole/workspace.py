@@ -40,6 +40,11 @@ class Workspace:
         return self.folder / "full_dataset.h5"
 
     @property
+    def header_index(self) -> Path:
+        """What the last scan of headers found: see ``ecgconsole.dataset.header_index``."""
+        return self.folder / "header_index.jsonl.gz"
+
+    @property
     def metadata(self) -> Path:
         return self.folder / "full_dataset_metadata.parquet"
 

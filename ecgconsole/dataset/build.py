@@ -6,20 +6,12 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ecgconsole.config import Config
-from ecgconsole.dataset.discovery import (
-    Cohort,
-    FolderScan,
-    HeaderFolder,
-    discover,
-    scan_folder,
-    waveform_dir,
-)
+from ecgconsole.dataset.discovery import Cohort, waveform_dir
 from ecgconsole.dataset.finished import build_identity, finished_result
 from ecgconsole.dataset.people import Patient, select
 from ecgconsole.dataset.plan import (
@@ -30,19 +22,16 @@ from ecgconsole.dataset.plan import (
     plan_shards,
     space_bytes,
 )
-from ecgconsole.dataset.schedule import BACK_OFF_SECONDS, build_shards, why
+from ecgconsole.dataset.scanning import discovered
+from ecgconsole.dataset.schedule import build_shards
 from ecgconsole.dataset.shards import Manifest, check_configuration, check_space, is_intact, quarantine, read_manifest
 from ecgconsole.dataset.split import read_split_file
 from ecgconsole.dataset.storage import import_zstd
-from ecgconsole.dataset.workers import Workers, call, start_workers
+from ecgconsole.dataset.workers import Workers, start_workers
 from ecgconsole.errors import InputError, MachineError
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.text import count
 from ecgconsole.workspace import Workspace, sweep_partial
-
-# Below this many headers, starting processes to read them costs more than reading them.
-SCAN_IN_PROCESS_HEADERS = 500
-SCAN_FOLDERS_AT_ONCE = 16
 
 
 def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, rebuild: bool = False) -> dict[str, Any]:
@@ -61,7 +50,7 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
 
             check_tables(Path(config.data.clinical_dir))  # now, not after hours of recordings
         folder = _prepared(workspace, config, rebuild)
-        cohort = _discovered(root, config, workers)
+        cohort = _discovered(config, workspace, workers, reporter, stop)
         selected = _enough_windows(cohort, config)
         patients = select(selected, config)
         _warn_of_cohort(cohort, selected, patients, config, reporter)
@@ -108,36 +97,12 @@ def _prepared(workspace: Workspace, config: Config, rebuild: bool) -> Path:
     return folder
 
 
-def _discovered(root: Path, config: Config, workers: Workers) -> Cohort:
-    """Scans folders here when they are few, else in the workers. Tried again where the disk fails."""
+def _discovered(config: Config, workspace: Workspace, workers: Workers, reporter: Reporter, stop: Stop) -> Cohort:
+    def progress(done: int, total: int) -> None:
+        reporter.progress(done, total, "folders")
+        stop.raise_if_requested(f"the headers of {done} of {total} folders")
 
-    def scan_all(layout: str, folders: list[HeaderFolder]) -> Iterable[FolderScan]:
-        if sum(len(f.names) for f in folders) < SCAN_IN_PROCESS_HEADERS:
-            return scan_folders(root, folders, layout, config)
-        batches = [folders[i : i + SCAN_FOLDERS_AT_ONCE] for i in range(0, len(folders), SCAN_FOLDERS_AT_ONCE)]
-        futures = [workers.submit(scan_folders, root, batch, layout, config) for batch in batches]
-        scans: list[FolderScan] = []
-        for batch, future in zip(batches, futures, strict=True):
-            try:
-                scans += future.result()
-            except workers.deaths:
-                scans += call(workers, scan_folders, root, batch, layout, config)
-        return scans
-
-    for seconds in (*BACK_OFF_SECONDS, None):
-        try:
-            return discover(config, scan_all)
-        except OSError as error:
-            if seconds is None:
-                raise InputError(
-                    f"{root}: the recordings cannot be read ({why(error)}); is the disk still mounted?"
-                ) from error
-            time.sleep(seconds)
-    raise AssertionError("the last attempt returns or raises")
-
-
-def scan_folders(root: Path, folders: list[HeaderFolder], layout: str, config: Config) -> list[FolderScan]:
-    return [scan_folder(root, folder, layout, config) for folder in folders]
+    return discovered(config, workspace.header_index, workers, progress)
 
 
 def _enough_windows(cohort: Cohort, config: Config) -> list[Patient]:

@@ -51,14 +51,15 @@ def scan_with_index(
     fresh: Index = {}
     asked = [(folder, known[folder.path][0] if folder.path in known else None) for folder in folders]
     changed = len(known) != len(folders)
-    for folder, (signature, found) in zip(folders, scan(asked), strict=True):
-        changed = changed or found is not None
-        fresh[folder.path] = (signature, known[folder.path][1] if found is None else found)
-    if changed and path.parent.is_dir():
-        try:
-            write_index(path, key, fresh)
-        except OSError:
-            return [found for _, found in fresh.values()]  # no room, or read-only: the next scan takes longer
+    try:
+        for folder, (signature, found) in zip(folders, scan(asked), strict=True):
+            changed = changed or found is not None
+            fresh[folder.path] = (signature, known[folder.path][1] if found is None else found)
+    finally:
+        # Whatever ends a scan, what it read stays read.
+        if changed and path.parent.is_dir():
+            unread = {f.path: known[f.path] for f in folders if f.path in known}
+            _keep(path, key, {**unread, **fresh})
     return [found for _, found in fresh.values()]
 
 
@@ -111,6 +112,13 @@ def write_index(path: Path, key: str, index: Mapping[str, tuple[str, FolderScan]
     """Atomically. What could not be read for certain is left out, to be tried again next time."""
     lines = (json.dumps(line, separators=(",", ":"), default=datetime.isoformat) for line in _lines(key, index))
     write_atomically(path, gzip.compress("\n".join(lines).encode(), compresslevel=1, mtime=0))
+
+
+def _keep(path: Path, key: str, index: Index) -> None:
+    try:
+        write_index(path, key, index)
+    except OSError:
+        return  # no room, or read-only: the next scan takes as long as this one
 
 
 def _lines(key: str, index: Mapping[str, tuple[str, FolderScan]]) -> Iterator[dict[str, Any]]:

@@ -46,7 +46,7 @@ def _read(path: Path, start: int, count: int) -> NDArray[np.uint8]:
     filled = 0
     with path.open("rb", buffering=0) as file:
         file.seek(start)
-        while filled < count and (n := file.readinto(memoryview(data)[filled:])):
+        while filled < count and (n := file.readinto(data.data[filled:])):
             filled += n
     return data[:filled]
 

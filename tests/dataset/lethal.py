@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ecgconsole.dataset import build, shards
+from ecgconsole.dataset import header_index, shards
 from ecgconsole.dataset import merge as merging
 
 
@@ -79,7 +79,7 @@ def limited_merge(plan: Any, output: Path) -> Any:
     return merging.merge(plan, output)
 
 
-def dying_scan(root: Path, folders: Any, layout: str, config: Any) -> Any:
+def dying_scan(root: Path, asked: Any, layout: str, config: Any) -> Any:
     if happens(Path(config.data.patient_map).parent / "shards", "die"):
         os.kill(os.getpid(), signal.SIGKILL)
-    return build.scan_folders(root, folders, layout, config)
+    return header_index.scan_changed(root, asked, layout, config)

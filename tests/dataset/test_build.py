@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from ecgconsole.config import Config
-from ecgconsole.dataset import Dataset, assemble, schedule, shards
+from ecgconsole.dataset import Dataset, assemble, scanning, schedule, shards
 from ecgconsole.dataset import build as build_module
 from ecgconsole.errors import ConfigurationError, InputError, MachineError, Stopped
 from ecgconsole.stage import Stop
@@ -75,7 +75,7 @@ def test_events_count_patients_and_shards(reference: tuple[Path, dict[str, Any],
     assert sum(e["segments"] for e in chunks) == result["segments"]
     assert result["bytes"] == (output / "full_dataset.h5").stat().st_size
     assert not (output / "shards").exists()
-    assert sorted(p.name for p in output.iterdir() if p.suffix != "") == sorted(OUTPUTS)
+    assert sorted(p.name for p in output.iterdir() if p.suffix != "") == sorted([*OUTPUTS, "header_index.jsonl.gz"])
 
 
 def test_no_patient_is_named_in_events(reference: tuple[Path, dict[str, Any], list[dict]]) -> None:
@@ -237,9 +237,9 @@ def test_headers_are_read_in_workers_too_also_when_one_dies(
     tmp_path: Path,
     monkeypatch: Any,
 ) -> None:
-    monkeypatch.setattr(build_module, "SCAN_IN_PROCESS_HEADERS", 0)
-    monkeypatch.setattr(build_module, "SCAN_FOLDERS_AT_ONCE", 5)
-    monkeypatch.setattr(build_module, "scan_folders", lethal.dying_scan)
+    monkeypatch.setattr(scanning, "SCAN_IN_PROCESS_HEADERS", 0)
+    monkeypatch.setattr(scanning, "SCAN_FOLDERS_AT_ONCE", 5)
+    monkeypatch.setattr(scanning, "scan_changed", lethal.dying_scan)
     lethal.switch(tmp_path / "shards", "die", 1)
     # A map that maps nobody also tells the stand-in where its switch lies.
     (tmp_path / "map.csv").write_text("record,patient\nabsent,x\n")
@@ -247,6 +247,9 @@ def test_headers_are_read_in_workers_too_also_when_one_dies(
     result, events = build(config_of(cohort / "waveforms", **settings), tmp_path / "out")
     assert result == reference[1] | {"bytes": result["bytes"]}
     assert "patient-map-unused" in codes(events)
+    folders = [e for e in of_kind(events, "progress") if e["unit"] == "folders"]
+    assert [e["done"] for e in folders] == [5, 10, 12]
+    assert {e["total"] for e in folders} == {12}
     assert (tmp_path / "lethal.die").read_text() == "0"
 
 
