@@ -68,9 +68,15 @@ class DataConfig(_Section):
         min_length=1,
     )
     ppg_channels: tuple[str, ...] = Field(
-        ("PLETH", "PPG"), description="PPG channel names in order of preference", min_length=1
+        ("PLETH", "PPG"), description="PPG channel names in order of preference; none: ECG alone"
     )
     require: Literal["both", "ecg", "ppg", "either"] = Field("both", description="signals that a window must have")
+
+    @model_validator(mode="after")
+    def _required_signals_have_names(self) -> DataConfig:
+        if not self.ppg_channels and self.require not in ("ecg", "either"):
+            raise ValueError(f"require={self.require} needs names in ppg_channels")
+        return self
 
 
 class BuildConfig(_Section):

@@ -244,3 +244,11 @@ def test_any_json_value_is_a_configuration_or_a_named_problem(value):
         file.write_text(json.dumps({"training": value, "other": value}))
         with pytest.raises(ConfigurationError):
             config.resolve(file, environment={})
+
+
+def test_ecg_alone_is_asked_for_by_naming_no_ppg():
+    ecg_alone = config.resolve(overrides=["data.ppg_channels=[]", "data.require=ecg"], environment={}).config
+    assert ecg_alone.data.ppg_channels == ()
+    with pytest.raises(ConfigurationError) as refused:
+        config.resolve(overrides=["data.ppg_channels=[]"], environment={})
+    assert "needs names in ppg_channels" in str(refused.value.problems)
