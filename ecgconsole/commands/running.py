@@ -230,7 +230,7 @@ def run_with_console(request: Request, stages: tuple[Stage, ...]) -> None:
 
 
 def open_console(workspace: Workspace | None, read_only: bool = False) -> None:
-    """The console on a folder, by default the last one opened.
+    """The console on a folder, by default the last one opened; where there is none, it asks for one.
 
     Raises ``ConfigurationError`` without a terminal: Textual itself would hang or scribble.
     """
@@ -239,13 +239,9 @@ def open_console(workspace: Workspace | None, read_only: bool = False) -> None:
             "the console needs a terminal. Without one: ecgconsole run --no-tui -o DIR, ecgconsole status -o DIR"
         )
     from ecgconsole.console.app import main
-    from ecgconsole.console.memory import last_opened, remember_opened
+    from ecgconsole.console.memory import last_opened
 
-    workspace = workspace or last_opened()
-    if workspace is None:
-        raise ConfigurationError("no folder was opened here before: ecgconsole -o DIR")
-    remember_opened(workspace)
-    main(workspace, read_only)
+    main(workspace or last_opened(), read_only)
 
 
 def on_terminal() -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from textual import work
@@ -15,13 +17,16 @@ from textual.timer import Timer
 from textual.widgets import ContentSwitcher
 
 from ecgconsole.console import frame, memory, panels
+from ecgconsole.console.alerts import alerts, osc9
 from ecgconsole.console.dialogs import Help, Question
 from ecgconsole.console.feed import Feed, Update
 from ecgconsole.console.keys import EVERYWHERE, on_screen, remapped
 from ecgconsole.console.page import Page
 from ecgconsole.console.rows import Rows
 from ecgconsole.console.screens import SCREENS, page_class
+from ecgconsole.console.screens.welcome import Welcome
 from ecgconsole.console.session import Clock, Session, utc_clock
+from ecgconsole.console.themes import THEMES
 from ecgconsole.errors import EcgConsoleError
 from ecgconsole.jobs.snapshot import Snapshot
 from ecgconsole.jobs.steer import request, start_run
@@ -32,9 +37,9 @@ from ecgconsole.workspace import Workspace
 class Fresh(Message):
     """Something new was read."""
 
-    def __init__(self, update: Update) -> None:
+    def __init__(self, update: Update, feed: Feed) -> None:
         super().__init__()
-        self.update = update
+        self.update, self.feed = update, feed
 
 
 class Console(App[None]):
@@ -49,15 +54,25 @@ class Console(App[None]):
     #body { height: 1fr; }
     """
 
-    def __init__(self, workspace: Workspace, read_only: bool = False, now: Clock = utc_clock) -> None:
+    def __init__(self, workspace: Workspace | None, read_only: bool = False, now: Clock = utc_clock) -> None:
+        """Without a workspace it asks for one first."""
         super().__init__()
-        self.session = Session(workspace, read_only, memory.last_seen(workspace), now)
-        self._feed = Feed(workspace, self._post)
+        self._chosen = workspace is not None
+        self._read_only, self._now = read_only, now
         self._countdown: Timer | None = None  # runs while a job is being stopped
+        self._open(workspace or Workspace("."))
         settings = memory.read_settings()
         self.keys, problems = remapped(settings.keys)
         self._problems = [*([settings.problem] if settings.problem else []), *problems]
         self.set_keymap({k.id: k.key for k in self.keys if k.id in settings.keys})
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = settings.theme if settings.theme in self.available_themes else THEMES[0].name
+
+    def _open(self, workspace: Workspace) -> None:
+        self.session = Session(workspace, self._read_only, memory.last_seen(workspace), self._now)
+        self._feed = Feed(workspace, self._post)
+        self._opened = self._now().isoformat()
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -77,16 +92,46 @@ class Console(App[None]):
 
     async def on_mount(self) -> None:
         self.title = "ecgconsole"
-        await self.action_show(SCREENS[0].name)
         for problem in self._problems:
             self.say(problem, "warning")
+        self.set_interval(30, self._each_half_minute)
+        if self._chosen:
+            await self._begin()
+        else:
+            self.action_other_folder()
+
+    async def _begin(self) -> None:
+        """Shows the folder that was opened, from its first screen."""
+        self._chosen = True
+        memory.remember_opened(self.session.workspace)
+        await self.query_one("#body", ContentSwitcher).remove_children()
+        await self.action_show(SCREENS[0].name)
         self._feed.start()
-        self.set_interval(30, self._draw_title)
-        self.set_interval(30, self._remember_seen)
+
+    def action_other_folder(self) -> None:
+        async def chosen(workspace: Workspace | None) -> None:
+            if workspace is None:
+                if not self._chosen:
+                    self.exit()
+                return
+            self._close()
+            self._open(workspace)
+            await self._begin()
+
+        self.push_screen(Welcome(), chosen)
+
+    def _close(self) -> None:
+        self._feed.end()
+        if self._chosen:
+            memory.remember_seen(self.session.workspace, self.session.now().isoformat())
 
     def on_unmount(self) -> None:
-        self._feed.end()
-        memory.remember_seen(self.session.workspace, self.session.now().isoformat())
+        self._close()
+
+    def _each_half_minute(self) -> None:
+        if self._chosen:
+            self._draw_title()
+            self._remember_seen()
 
     @work(thread=True, exclusive=True, group="memory")
     def _remember_seen(self) -> None:
@@ -98,13 +143,28 @@ class Console(App[None]):
 
     def _post(self, update: Update) -> None:
         """Called by the feed's thread; ``post_message`` may be."""
-        self.post_message(Fresh(update))
+        feed = threading.current_thread()
+        if isinstance(feed, Feed):
+            self.post_message(Fresh(update, feed))
 
     def on_fresh(self, message: Fresh) -> None:
+        if message.feed is not self._feed:
+            return  # of the folder that was open before
         self.session.take(message.update)
+        self._alert(message.update)
         self._draw_frame()
         if self.page is not None:
             self.page.fresh()
+
+    def _alert(self, update: Update) -> None:
+        """A note, the bell and the terminal's own notification, for what happened since the console is open."""
+        found = alerts(update.events, self._opened)
+        for text, severity in found[-3:]:
+            self.say(text, severity)
+        if found and self._driver is not None:
+            self.bell()
+            self._driver.write(osc9(found[-1][0]))
+            self._driver.flush()
 
     def _draw_frame(self) -> None:
         self._draw_title()
@@ -163,7 +223,12 @@ class Console(App[None]):
 
     def action_next_theme(self) -> None:
         names = sorted(self.available_themes)
-        self.theme = names[(names.index(self.theme) + 1) % len(names)]
+        self._choose_theme(names[(names.index(self.theme) + 1) % len(names)])
+
+    def _choose_theme(self, name: str) -> None:
+        self.theme = name
+        memory.write_theme(name)
+        self.say(f"theme {name}")
 
     def action_copy(self) -> None:
         text = self.page.copied_text() if self.page else None
@@ -187,7 +252,9 @@ class Console(App[None]):
         name = self.page.NAME if self.page else ""
         for key in on_screen(self.keys, name, self.session.read_only):
             action = f"app.on_page('{key.action}')" if key.screen else f"app.{key.action}"
-            yield SystemCommand(key.label, key.help, lambda action=action: self.run_action(action))
+            yield SystemCommand(key.label or key.help, key.help, partial(self.run_action, action))
+        for theme in sorted(self.available_themes):
+            yield SystemCommand(f"theme {theme}", "and remember it", partial(self._choose_theme, theme))
 
     def _ask_then(self, action: str, question: str) -> None:
         if not self.session.alive:
@@ -232,9 +299,10 @@ class Console(App[None]):
         self.notify(sanitise(text), severity=severity, markup=False)
 
 
-def main(workspace: Workspace, read_only: bool = False) -> None:
+def main(workspace: Workspace | None, read_only: bool = False) -> None:
     """Opens the console; returns when the user leaves. The job, if one runs, goes on."""
     console = Console(workspace, read_only)
     console.run()
     if console.session.alive:
-        sys.stdout.write(f"The job goes on. To see it again: ecgconsole -o {sanitise(workspace.folder)}\n")
+        folder = sanitise(console.session.workspace.folder)
+        sys.stdout.write(f"The job goes on. To see it again: ecgconsole -o {folder}\n")

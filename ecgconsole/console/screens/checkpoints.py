@@ -15,7 +15,7 @@ from textual.widgets import DataTable
 from ecgconsole.console.command import command_json, run_command
 from ecgconsole.console.dialogs import Text
 from ecgconsole.console.page import Page
-from ecgconsole.console.rows import Row, Rows, wrapped
+from ecgconsole.console.rows import Row, Rows, wrapped_rows
 from ecgconsole.console.tables import Column, Table, sparkline
 from ecgconsole.errors import EcgConsoleError, ExitCode
 from ecgconsole.jobs.lines import significant
@@ -150,7 +150,7 @@ class Checkpoints(Page):
             rows = [[("training writes checkpoints here; press r to start", "muted")]] if not self._groups else []
         elif problem := self._problem(group):
             panel.border_title = "Damaged"
-            rows = wrapped(sanitise(problem), "failed", self.size.width - 6)
+            rows = wrapped_rows([[(sanitise(problem), "failed")]], self.size.width - 6)
             rows.append([("resuming falls back to the newest whole one, and says so", "plain")])
         else:
             known = self._differences.get(group.stamp)

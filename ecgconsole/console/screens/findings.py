@@ -14,7 +14,7 @@ from textual.worker import get_current_worker
 from ecgconsole.console import finding_tables as tables
 from ecgconsole.console.chart import Chart, Series
 from ecgconsole.console.page import Page
-from ecgconsole.console.rows import LINE_TONES, Row, Rows, Span, wrapped
+from ecgconsole.console.rows import LINE_TONES, Row, Rows, Span, wrapped_rows
 from ecgconsole.console.search import SearchLine
 from ecgconsole.console.sources import findings as source
 from ecgconsole.console.sources.cohort import read_segment, salt_of
@@ -162,7 +162,7 @@ class FindingsPage(Page):
         if self._view == "patterns" and at is None:
             self.query_one("#wave", Waveform).show([], None)
         detail = self.query_one("#detail", Rows)
-        detail.show(wrapped(rows, detail.size.width or self.size.width - 4))
+        detail.show(wrapped_rows(rows, detail.size.width or self.size.width - 4))
         if self._view != "patterns":
             self.query_one("#shown").border_title = title
 

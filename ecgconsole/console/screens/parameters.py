@@ -16,7 +16,7 @@ from ecgconsole.console.editing import Choose, EditJson, EditLine
 from ecgconsole.console.forms import Draft, parameters, problem_of, section_texts, shown_value, value_of
 from ecgconsole.console.page import Page
 from ecgconsole.console.past import plan, what_is_redone
-from ecgconsole.console.rows import Row, Rows, wrapped
+from ecgconsole.console.rows import Row, Rows, wrapped_rows
 from ecgconsole.console.tables import Column, Table
 from ecgconsole.errors import ConfigurationError, EcgConsoleError
 from ecgconsole.text import count, sanitise
@@ -134,9 +134,9 @@ class Parameters(Page):
             if key in self.draft.edits:
                 rows[1] = [*rows[1], (" · u undoes the edit", "muted")]
         if self._problem:
-            rows += wrapped(self._problem, "failed", width, ("✖ ", "failed"))
+            rows += wrapped_rows([[("✖ ", "failed"), (self._problem, "failed")]], width)
         elif self._effect:
-            rows += wrapped(self._effect, "warning", width, ("▲ ", "warning"))
+            rows += wrapped_rows([[("▲ ", "warning"), (self._effect, "warning")]], width)
         self.query_one("#parameter-text", Rows).show(rows)
 
     def on_data_table_row_highlighted(self) -> None:

@@ -16,7 +16,7 @@ from ecgconsole.console.command import command_json
 from ecgconsole.console.ladder import ladder_rows
 from ecgconsole.console.page import Page
 from ecgconsole.console.past import Plan, plan, what_is_redone
-from ecgconsole.console.rows import Row, Rows, wrapped
+from ecgconsole.console.rows import Row, Rows, wrapped_rows
 from ecgconsole.errors import ConfigurationError, EcgConsoleError, ExitCode
 from ecgconsole.stage import STAGE_NAMES
 from ecgconsole.text import duration, sanitise
@@ -127,21 +127,21 @@ class RunControl(Page):
             config = self._config()
         except ConfigurationError as error:
             for problem in error.problems or (str(error),):
-                rows += wrapped(sanitise(problem), "failed", width, ("✖ ", "failed"))
+                rows += wrapped_rows([[("✖ ", "failed"), (sanitise(problem), "failed")]], width)
         else:
             if config.data.waveform_dir is None:
                 rows.append([("▲ no folder of recordings: say it below on the left", "warning")])
             plans = plan(config, self.session.workspace)
             rows += [self._plan_row(p, p.stage.name in self._stages()) for p in plans]
             if effect := what_is_redone([p for p in plans if p.stage.name in self._stages()]):
-                rows += wrapped(effect, "warning", width, ("▲ ", "warning"))
+                rows += wrapped_rows([[("▲ ", "warning"), (effect, "warning")]], width)
         self.query_one("#run-plan", Rows).show([*rows, [("", "plain")]])
         self.query_one("#run-forecast", Rows).show(self._forecast_rows(width))
         self._draw_ladder()
 
     def _forecast_rows(self, width: int) -> list[Row]:
         if isinstance(self._forecast, str):
-            return [row for line in self._forecast.splitlines() for row in wrapped(sanitise(line), "muted", width)]
+            return wrapped_rows([[(sanitise(line), "muted")] for line in self._forecast.splitlines()], width)
         return forecast_rows(self._forecast, width)
 
     @staticmethod
@@ -221,7 +221,7 @@ def forecast_rows(checks: list[dict[str, Any]], width: int) -> list[Row]:
         sign, tone = ("✔ ", "done") if check["ok"] else ("✖ ", "failed")
         name = sanitise(check["name"], 20)
         main = "strong" if check["name"] == "forecast" else "plain"
-        rows += wrapped(f"{name}: {sanitise(check['message'])}", main, width, (sign, tone))
+        rows += wrapped_rows([[(sign, tone), (f"{name}: {sanitise(check['message'])}", main)]], width)
         if not check["ok"] and check["hint"]:
-            rows += wrapped(sanitise(check["hint"]), "muted", width, ("  ", "plain"))
+            rows += wrapped_rows([[("  ", "plain"), (sanitise(check["hint"]), "muted")]], width)
     return rows
