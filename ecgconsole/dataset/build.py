@@ -48,7 +48,7 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
         if config.data.clinical_dir is not None:
             from ecgconsole.clinical import check_tables
 
-            check_tables(Path(config.data.clinical_dir))  # now, not after hours of recordings
+            check_tables(Path(config.data.clinical_dir))
         folder = _prepared(workspace, config, rebuild)
         cohort = _discovered(config, workspace, workers, reporter, stop)
         selected = _enough_windows(cohort, config)
@@ -62,6 +62,10 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
             total = sum(len(p.patients) for p in plans)
             reporter.progress(total, total, "patients")
             return {**result, "forecast": forecast}
+        if config.data.clinical_dir is not None:
+            from ecgconsole.dataset.tables import check_clinical
+
+            check_clinical(config, patients)  # now, not after hours of recordings
         # What the end needs takes most of a second to import: meanwhile.
         threading.Thread(target=import_module, args=("ecgconsole.dataset.assemble",), daemon=True).start()
         manifests = _build(plans, root, config, folder, workers, reporter, stop)

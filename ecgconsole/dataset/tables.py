@@ -24,6 +24,10 @@ from ecgconsole.workspace import write_atomically
 STRATA_LABELS = ("ever_stroke", "ever_atrial_fibrillation")
 LABEL_TIMES = ("concurrent", "history", "future", "ever")
 OTHER_LABELS = ("died_in_hospital", "died_within_90_days", "control")
+# What codes of the recorded stay or later tell, told at discharge or later: no risk model may see these.
+# ``history_stroke`` counts late effects that were coded in the stay itself; ``before_*`` count earlier ones only.
+OUTCOME_PREFIXES = ("concurrent_", "future_", "ever_", "died_")
+OUTCOME_COLUMNS = ("control", "history_stroke", "history_stroke_brief", "admissions_after")
 SPREADSHEET_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -56,13 +60,25 @@ def read_clinical(config: Config, patients: Sequence[Patient]) -> Clinical | Non
     if config.data.clinical_dir is None:
         return None
     folder = Path(config.data.clinical_dir)
-    records = record_frame(patients)
-    links = records.merge(
-        link_records(folder, records, config.clinical.link_tolerance_hours), on="record", how="left", validate="1:1"
-    )
+    links = _linked(folder, patients, config)
     linked = links.dropna(subset=["hadm_id"])
     hadm_id = {str(r): int(h) for r, h in zip(linked["record"], linked["hadm_id"], strict=True)}
-    return Clinical(patient_table(folder, links), hadm_id, charted_rhythm(folder, records["subject_id"]))
+    return Clinical(patient_table(folder, links), hadm_id, charted_rhythm(folder, links["subject_id"]))
+
+
+def check_clinical(config: Config, patients: Sequence[Patient]) -> None:
+    """Reads all tables but CHARTEVENTS for these patients, so that what is wrong with them is told before hours of
+    recordings are read. Raises ``InputError``."""
+    if config.data.clinical_dir is not None:
+        folder = Path(config.data.clinical_dir)
+        patient_table(folder, _linked(folder, patients, config))
+
+
+def _linked(folder: Path, patients: Sequence[Patient], config: Config) -> pd.DataFrame:
+    """``record_frame`` with the admission of each record."""
+    records = record_frame(patients)
+    links = link_records(folder, records, config.clinical.link_tolerance_hours)
+    return records.merge(links, on="record", how="left", validate="1:1")
 
 
 def metadata_frame(
@@ -143,7 +159,9 @@ def csv_text(frame: pd.DataFrame) -> str:
 
 
 def write_features(path: Path, frame: pd.DataFrame) -> None:
-    write_atomically(path, csv_text(frame))
+    """``clinical_features.csv``: the metadata without outcomes, which stay in the metadata."""
+    outcomes = [c for c in frame.columns if c.startswith(OUTCOME_PREFIXES) or c in OUTCOME_COLUMNS]
+    write_atomically(path, csv_text(frame.drop(columns=outcomes)))
 
 
 def _plain(value: Any) -> Any:

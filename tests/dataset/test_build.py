@@ -21,9 +21,10 @@ import pandas as pd
 import psutil
 import pytest
 
-from ecgconsole.config import Config
-from ecgconsole.dataset import Dataset, assemble, scanning, schedule, shards
+from ecgconsole.config import Config, resolve
+from ecgconsole.dataset import Dataset, assemble, scanning, schedule, shards, tables
 from ecgconsole.dataset import build as build_module
+from ecgconsole.dataset.people import Patient, Recording
 from ecgconsole.errors import ConfigurationError, InputError, MachineError, Stopped
 from ecgconsole.stage import Stop
 
@@ -161,6 +162,56 @@ def test_segments_carry_the_admission_of_their_record_and_metadata_the_labels(
     assert metadata.loc[~metadata["in_tables"], "concurrent_atrial_fibrillation"].isna().all()
     assert (labels[~metadata["in_tables"].to_numpy()] == -1).all()
     np.testing.assert_array_equal(labels == 1, metadata["concurrent_atrial_fibrillation"].fillna(False))
+
+
+def test_the_features_hold_no_code_of_the_stay_and_the_metadata_all_outcomes(
+    reference: tuple[Path, dict[str, Any], list[dict]], cohort: Path, tmp_path: Path
+) -> None:
+    """What codes of the recorded stay and later are, changed in the tables, changes the metadata alone."""
+    output, _, _ = reference
+    metadata = pd.read_parquet(output / "full_dataset_metadata.parquet")
+    features = pd.read_csv(output / "clinical_features.csv")
+    assert list(features["patient_id"]) == list(metadata["patient_id"])
+    assert {"age_years", "before_hypertension", "history_atrial_fibrillation", "rr_entropy_median"} <= set(features)
+    later = {"concurrent_stroke", "future_stroke", "ever_stroke", "died_in_hospital", "died_within_90_days", "control"}
+    assert later <= set(metadata)
+    assert not later & set(features)
+
+    recordings = [
+        Recording(f"p{s:06d}", f"p{s:06d}", int(s), start.to_pydatetime(), 600.0, 60, (), "")
+        for s, start in zip(metadata["subject_id"], metadata["first_record_start"], strict=True)
+    ]
+    tables_folder = tmp_path / "clinical"
+    shutil.copytree(cohort / "clinical", tables_folder)
+    patients = [Patient(r.patient_id, (r,)) for r in recordings]
+    settings = resolve(overrides=[f"data.clinical_dir={tables_folder}"], environment={}).config
+
+    def features_of_tables() -> tuple[str, pd.DataFrame]:
+        clinical = tables.read_clinical(settings, patients)
+        assert clinical is not None
+        tables.write_features(tmp_path / "features.csv", clinical.patients)
+        return (tmp_path / "features.csv").read_text(), clinical.patients
+
+    before, was = features_of_tables()
+    (diagnoses,) = tables_folder.glob("DIAGNOSES_ICD*")
+    codes_ = pd.read_csv(diagnoses, dtype=str)
+    column = {c.upper(): c for c in codes_.columns}
+    admissions = pd.read_csv(next(tables_folder.glob("ADMISSIONS*")))
+    admissions.columns = admissions.columns.str.upper()
+    first_recorded = was.set_index("subject_id")["hadm_id"]
+    recorded_at = admissions.set_index("HADM_ID")["ADMITTIME"].reindex(first_recorded).to_numpy()
+    since = dict(zip(first_recorded.index, recorded_at, strict=True))
+    of_stay = [
+        {column["SUBJECT_ID"]: str(a.SUBJECT_ID), column["HADM_ID"]: str(a.HADM_ID), column["ICD9_CODE"]: code}
+        for a in admissions.itertuples()
+        if isinstance(since.get(a.SUBJECT_ID), str) and since[a.SUBJECT_ID] <= a.ADMITTIME
+        for code in ("43401", "431", "42731", "42741", "438", "V1254", "4280", "4019", "25000", "412")
+    ]
+    assert len(of_stay) >= 100
+    pd.concat([codes_, pd.DataFrame(of_stay)]).to_csv(diagnoses, index=False)
+    after, is_now = features_of_tables()
+    assert not is_now.equals(was)
+    assert after == before
 
 
 def test_splits_share_no_patient_and_none_is_empty(reference: tuple[Path, dict[str, Any], list[dict]]) -> None:

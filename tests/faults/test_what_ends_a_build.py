@@ -82,6 +82,7 @@ def test_tables_that_contradict_themselves_or_cannot_be_read_are_named(
         build(tmp_path / "out", **settings)
     assert caught.value.exit_code == ExitCode.INPUT
     assert not (tmp_path / "out" / "full_dataset.h5").exists()
+    assert not list((tmp_path / "out").glob("shards/shard-*"))  # told before any recording was read
 
 
 def test_a_command_that_meets_them_exits_with_3_and_one_line(ward: Path, tmp_path: Path) -> None:
