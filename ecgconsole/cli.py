@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ecgconsole import __version__
-from ecgconsole.commands import checkpoints, configuring, running, steering, tools
+from ecgconsole.commands import checkpoints, configuring, exporting, running, steering, tools
 from ecgconsole.commands.options import ConfigOption, FolderOption, MaxPatientsOption, SetOption, complain, say
 from ecgconsole.commands.running import BuildDatasetOption, TrainOnlyOption, finish
 from ecgconsole.errors import ConfigurationError, EcgConsoleError
@@ -82,6 +82,7 @@ app.command("synth")(tools.synth)
 app.command("inspect")(tools.inspect)
 app.command("doctor")(tools.doctor)
 app.command("predict")(tools.predict)
+app.command("export")(exporting.export)
 
 
 def main() -> None:

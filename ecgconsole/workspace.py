@@ -71,6 +71,10 @@ class Workspace:
     def epoch_checkpoint(self, epoch: int) -> Path:
         return self.folder / f"checkpoint_epoch_{epoch}.pth"
 
+    @property
+    def exported_encoder(self) -> Path:
+        return self.folder / "encoder.pt2"
+
     def embeddings(self, split: str) -> Path:
         return self.folder / "embeddings" / f"{split}_embeddings.npz"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ecgconsole import __version__
 from ecgconsole.config import Config
 from ecgconsole.dataset import Dataset
 from ecgconsole.errors import InputError
@@ -16,8 +18,12 @@ from ecgconsole.training.checkpoints import Saved, best_verified, load
 from ecgconsole.training.checkpoints_index import find
 from ecgconsole.training.device import arithmetic_of, use_all_cores
 from ecgconsole.training.encoder import Model, segment_embedding
-from ecgconsole.training.expectations import expectations_of
+from ecgconsole.training.expectations import Expectations, expectations_of
+from ecgconsole.training.export import load_portable
+from ecgconsole.training.npz import Column, write_npz
+from ecgconsole.training.projection import PIECE_ROWS, fit_pca, fit_umap, require_umap
 from ecgconsole.training.step import Arithmetic
+from ecgconsole.training.unfinished import Unfinished
 from ecgconsole.workspace import Workspace, replacing
 
 SPLITS = ("train", "val", "test")
@@ -28,11 +34,14 @@ _PIECE = 64
 def run(
     config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, checkpoint: Path | None = None
 ) -> dict[str, int]:
-    """Embeds all segments and returns ``segments``.
+    """Embeds all segments and returns ``segments``. After a stop or a kill it goes on from where it was.
 
     Architecture and signal expectations come from ``checkpoint`` (default: the best of the folder). Raises
-    ``ConfigurationError`` for a dataset of another rate, length or band, ``InputError`` without a whole checkpoint.
+    ``ConfigurationError`` for a dataset of another rate, length or band and for ``embedding.umap`` without its extra,
+    ``InputError`` without a whole checkpoint.
     """
+    if config.embedding.umap:
+        require_umap()
     saved = load(find(workspace, str(checkpoint))) if checkpoint is not None else best_verified(workspace, reporter)
     if saved is None:
         raise InputError(f"no whole checkpoint in {workspace.folder}: `ecgconsole train` makes one")
@@ -41,26 +50,56 @@ def run(
     model = model_of(saved).to(arithmetic.device).eval()
     with Dataset(workspace.dataset) as dataset:
         saved.expectations.refuse_other(expectations_of(dataset), str(saved.path), str(workspace.dataset))
-        embeddings = np.empty((dataset.n_segments, saved.contents["architecture"]["embedding_dim"]), np.float32)
+        made_of = f"{saved.sidecar.sha256} {dataset.content_sha256} {arithmetic} {__version__} {torch.__version__}"
+        folder = workspace.embeddings("train").parent / ".unfinished"
+        unfinished = Unfinished(folder, made_of, dataset.n_segments, saved.contents["architecture"]["embedding_dim"])
         block = max(1, config.embedding.batch_size // _PIECE) * _PIECE
-        for low in range(0, dataset.n_segments, block):
-            stop.wait_while_paused()
-            stop.raise_if_requested(f"nothing of the embeddings; {low} of {dataset.n_segments} segments were done")
-            rows = slice(low, min(low + block, dataset.n_segments))
-            embeddings[rows] = embed(model, dataset.physical(rows), dataset.present[rows], arithmetic)
-            reporter.progress(rows.stop, dataset.n_segments, "segments")
-        for split in SPLITS:
-            index = np.flatnonzero(dataset.split == split).astype(np.int64)
-            columns = {
-                "embeddings": embeddings[index],
-                "segment_index": index,
-                "patient_id": dataset.patient_id[index],
-                "record": dataset.column("segment/record")[index],
-                "start_seconds": dataset.column("segment/start_seconds")[index],
-            }
-            with replacing(workspace.embeddings(split)) as temporary, temporary.open("wb") as file:
-                np.savez(file, allow_pickle=False, **columns)
+        try:
+            # A row's bits depend on the piece it is encoded in, so going on begins at the border of a piece.
+            for low in range(unfinished.keep_multiple_of(_PIECE), dataset.n_segments, block):
+                stop.wait_while_paused()
+                if stop.requested:
+                    unfinished.sync()
+                stop.raise_if_requested(f"{low} of {dataset.n_segments} segments are embedded")
+                rows = slice(low, min(low + block, dataset.n_segments))
+                unfinished.append(embed(model, dataset.physical(rows), dataset.present[rows], arithmetic))
+                reporter.progress(rows.stop, dataset.n_segments, "segments")
+            _write(workspace, dataset, unfinished.rows(), config.embedding.umap)
+        finally:
+            unfinished.close()
+        unfinished.remove()
         return {"segments": dataset.n_segments}
+
+
+def _write(workspace: Workspace, dataset: Dataset, embeddings: NDArray[np.float32], with_umap: bool) -> None:
+    """The three files, ``embeddings`` (N, D) being read in pieces."""
+    rows = {split: np.flatnonzero(dataset.split == split).astype(np.int64) for split in SPLITS}
+    fitted_on = rows["train"] if len(rows["train"]) else np.arange(dataset.n_segments)
+    pca = fit_pca(embeddings, fitted_on)
+    maps: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {"pca": pca.project}
+    if with_umap:
+        maps["umap"] = fit_umap(embeddings, fitted_on)
+    record, start_seconds = dataset.column("segment/record"), dataset.column("segment/start_seconds")
+    for split, index in rows.items():
+
+        def pieces(
+            function: Callable[[NDArray[np.float32]], NDArray[np.float32]], index: NDArray[np.int64] = index
+        ) -> Iterator[NDArray[np.float32]]:
+            for low in range(0, len(index), PIECE_ROWS):
+                yield function(embeddings[index[low : low + PIECE_ROWS]])
+
+        float32 = np.dtype(np.float32)
+        columns = {
+            "embeddings": Column((len(index), embeddings.shape[1]), float32, pieces(lambda values: values)),
+            "segment_index": Column.of(index),
+            "patient_id": Column.of(dataset.patient_id[index]),
+            "record": Column.of(record[index]),
+            "start_seconds": Column.of(start_seconds[index]),
+            **{name: Column((len(index), 2), float32, pieces(function)) for name, function in maps.items()},
+            "pca_explained_share": Column.of(pca.explained_share),
+        }
+        with replacing(workspace.embeddings(split)) as temporary, temporary.open("wb") as file:
+            write_npz(file, columns)
 
 
 class Encoder:
@@ -69,20 +108,31 @@ class Encoder:
     ``expectations`` says at which rate, filtered how, signals are to be.
     """
 
-    def __init__(self, saved: Saved, device: str = "auto") -> None:
-        self.arithmetic = arithmetic_of(device, "auto")
-        self.expectations = saved.expectations
-        self.model = model_of(saved).to(self.arithmetic.device).eval()
+    def __init__(
+        self,
+        encode: Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]],
+        expectations: Expectations,
+    ) -> None:
+        self._encode = encode
+        self.expectations = expectations
 
     @classmethod
     def load(cls, path: Path | str, device: str = "auto") -> Encoder:
-        """Raises ``InputError`` if the checkpoint is damaged or has no sidecar."""
-        return cls(load(Path(path)), device)
+        """From a checkpoint (``.pth``), or on the CPU from what ``ecgconsole export`` writes (``.pt2``).
+
+        Raises ``InputError`` if the file is damaged or is not one of ours.
+        """
+        if Path(path).suffix == ".pt2":
+            return cls(*load_portable(Path(path)))
+        saved = load(Path(path))
+        arithmetic = arithmetic_of(device, "auto")
+        model = model_of(saved).to(arithmetic.device).eval()
+        return cls(lambda signal, present: embed(model, signal, present, arithmetic), saved.expectations)
 
     def __call__(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, 2, T), ECG in mV and PPG in NU, to (n, embedding_dim). A signal that is all zero counts as absent."""
         signal = np.asarray(signal, np.float32)
-        return embed(self.model, signal, (signal != 0).any(axis=-1), self.arithmetic)
+        return self._encode(signal, (signal != 0).any(axis=-1))
 
 
 def model_of(saved: Saved) -> Model:

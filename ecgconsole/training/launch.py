@@ -84,6 +84,8 @@ def run_ranks(config: Config, workspace: Workspace, reporter: Reporter, stop: St
         except Exception as error:  # noqa: BLE001 - of a thread: told by the one that waits for it
             failures.append(error)
 
+    # Otherwise restarted ranks find the addresses of the dead in the agent's store and wait for them (pytorch #135712).
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.ERROR)
     thread = threading.Thread(target=agent, name="agent", daemon=True)
     thread.start()

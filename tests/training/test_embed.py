@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from ecgconsole.dataset import Dataset
 from ecgconsole.errors import ConfigurationError, InputError, Stopped
-from ecgconsole.training import embed, train
+from ecgconsole.training import embed, projection, train
 from ecgconsole.training.checkpoints import load
 from ecgconsole.training.encoder import segment_embedding
+from ecgconsole.training.npz import Column, write_npz
+from ecgconsole.training.unfinished import Unfinished
 from ecgconsole.workspace import Workspace
 
 from .material import Recorder, small_config, write_dataset
@@ -67,6 +73,125 @@ def test_bytes_do_not_depend_on_the_batch_size_nor_on_the_run(trained, batch_siz
     before = {s: trained.embeddings(s).read_bytes() for s in ("train", "val", "test")}
     embedded(trained, f"embedding.batch_size={batch_size}")
     assert {s: trained.embeddings(s).read_bytes() for s in before} == before
+
+
+def test_a_stopped_embedding_goes_on_with_the_same_bytes(trained):
+    embedded(trained)
+    before = {s: trained.embeddings(s).read_bytes() for s in ("train", "val", "test")}
+
+    def stop_at_64(event):
+        if event["kind"] == "progress" and event["done"] == 64:
+            recorder.stop.request()
+
+    recorder = Recorder(stop_at_64)
+    with pytest.raises(Stopped, match="64 of 144 segments"):
+        embedded(trained, "embedding.batch_size=64", recorder=recorder)
+    again = Recorder()
+    embedded(trained, "embedding.batch_size=64", recorder=again)
+    assert [e["done"] for e in again.of("progress")] == [128, 144]
+    assert {s: trained.embeddings(s).read_bytes() for s in before} == before
+    assert not list(trained.folder.glob("embeddings/.*"))
+
+
+EMBEDS_AND_DIES = """
+import os, signal, sys
+from pathlib import Path
+from ecgconsole.stage import Reporter, Stop
+from ecgconsole.training import embed, unfinished
+from ecgconsole.workspace import Workspace
+from tests.training.material import small_config
+unfinished._SYNC_SECONDS = 0.0
+def emit(event):
+    if event["kind"] == "progress" and event["done"] == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+embed.run(small_config("embedding.batch_size=64"), Workspace(sys.argv[1]), Reporter("embed", emit), Stop())
+"""
+
+
+def test_an_embedding_killed_by_9_goes_on_with_the_same_bytes(trained):
+    embedded(trained)
+    before = {s: trained.embeddings(s).read_bytes() for s in ("train", "val", "test")}
+    command = [sys.executable, "-c", EMBEDS_AND_DIES, str(trained.folder), "128"]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+    again = Recorder()
+    embedded(trained, recorder=again)
+    assert [e["done"] for e in again.of("progress")] == [144]
+    assert {s: trained.embeddings(s).read_bytes() for s in before} == before
+
+
+def test_what_another_checkpoint_left_unfinished_is_not_taken_up(trained, tmp_path):
+    def stop_at_64(event):
+        if event["kind"] == "progress" and event["done"] == 64:
+            recorder.stop.request()
+
+    recorder = Recorder(stop_at_64)
+    with pytest.raises(Stopped):
+        embedded(trained, "embedding.batch_size=64", checkpoint=trained.epoch_checkpoint(1), recorder=recorder)
+    again = Recorder()
+    embedded(trained, "embedding.batch_size=64", recorder=again)
+    assert again.of("progress")[0]["done"] == 64
+
+
+@pytest.mark.parametrize("torn", [0, 1, 3 * 48, 65 * 48 + 7])
+def test_rows_that_the_disk_lost_are_made_again(tmp_path, torn):
+    rows = np.random.default_rng(0).standard_normal((100, 12)).astype(np.float32)
+    first = Unfinished(tmp_path / "u", "same", 100, 12)
+    first.append(rows[:80])
+    first.sync()
+    first.append(rows[80:90])
+    first.close()
+    with (tmp_path / "u" / "rows.f32").open("r+b") as file:
+        file.truncate(80 * 48 + 5 * 48 - torn)
+    second = Unfinished(tmp_path / "u", "same", 100, 12)
+    done = second.keep_multiple_of(16)
+    assert done == (80 if torn <= 5 * 48 else 0)
+    second.append(rows[done:])
+    np.testing.assert_array_equal(second.rows(), rows)
+    second.close()
+
+
+def test_pca_is_that_of_the_training_people(trained):
+    embedded(trained)
+    files = {s: np.load(trained.embeddings(s)) for s in ("train", "val", "test")}
+    x = files["train"]["embeddings"].astype(np.float64)
+    mean = x.mean(0)
+    _, singular, directions = np.linalg.svd(x - mean, full_matrices=False)
+    for file in files.values():
+        expected = (file["embeddings"] - mean) @ directions[:2].T
+        assert file["pca"].shape == (len(expected), 2)
+        for axis in range(2):  # an axis has no sign of its own
+            sign = np.sign(expected[:, axis] @ file["pca"][:, axis])
+            np.testing.assert_allclose(file["pca"][:, axis], sign * expected[:, axis], rtol=0, atol=1e-5)
+        share = singular[:2] ** 2 / (singular**2).sum()
+        np.testing.assert_allclose(file["pca_explained_share"], share, rtol=1e-6)
+
+
+def test_a_file_is_what_numpy_would_write(tmp_path):
+    arrays = {"a": np.arange(7.0), "b": np.array(["x", "yz"]), "c": np.zeros((0, 2), np.float32)}
+    np.savez(tmp_path / "theirs.npz", **arrays)
+    with (tmp_path / "ours.npz").open("wb") as file:
+        write_npz(file, {name: Column(a.shape, a.dtype, [a[:1], a[1:]]) for name, a in arrays.items()})
+    assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "theirs.npz").read_bytes()
+
+
+def test_umap_without_its_extra_says_so_before_any_work(trained, monkeypatch):
+    monkeypatch.setattr(projection.importlib.util, "find_spec", lambda name: None)
+    recorder = Recorder()
+    with pytest.raises(ConfigurationError, match=r"ecgconsole\[umap\]"):
+        embedded(trained, "embedding.umap=true", recorder=recorder)
+    assert recorder.events == []
+
+
+@pytest.mark.slow
+def test_umap_is_two_dimensions_the_same_in_every_run(trained):
+    pytest.importorskip("umap", reason="the extra umap is not installed")
+    maps = []
+    for _ in range(2):
+        embedded(trained, "embedding.umap=true")
+        maps.append(np.load(trained.test_embeddings)["umap"])
+    assert maps[0].shape == (36, 2)
+    assert np.isfinite(maps[0]).all()
+    np.testing.assert_array_equal(maps[0], maps[1])
 
 
 def test_another_dataset_is_embedded_by_a_checkpoint_from_elsewhere(trained, tmp_path):

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-
 import psutil
 import pytest
 import torch
 
-from ecgconsole.dataset import Dataset
-from ecgconsole.errors import ConfigurationError, EcgConsoleError, MachineError, Stopped
 from ecgconsole.training import train
 from ecgconsole.training.checkpoints import load
-from ecgconsole.training.device import arithmetic_of
-from ecgconsole.training.loader import Loader
-from ecgconsole.training.ranks import ALONE, Ranks
-from ecgconsole.training.sampler import Sampler
-from ecgconsole.training.segments import read_split
-from ecgconsole.training.step import backward
 from ecgconsole.workspace import Workspace
 
-from .material import RATE_HZ, Recorder, small_config
+from .material import Recorder, small_config
 
 TWO = "training.world_size=2"
 

@@ -1,0 +1,95 @@
+"""The encoder as one portable file: says what the original says, carries what it expects, refuses what it is not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from ecgconsole.dataset import Dataset
+from ecgconsole.errors import EcgConsoleError, InputError
+from ecgconsole.training import export, train
+from ecgconsole.training.checkpoints import load
+from ecgconsole.training.embed import Encoder, model_of
+from ecgconsole.workspace import Workspace
+
+from .material import Recorder, small_config
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, dataset_path) -> Workspace:
+    workspace, recorder = Workspace(tmp_path_factory.mktemp("exported")), Recorder()
+    workspace.dataset.symlink_to(dataset_path)
+    train.run(small_config("training.num_epochs=1"), workspace, recorder.reporter, recorder.stop)
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def exported(trained: Workspace) -> export.Exported:
+    saved = load(trained.best_checkpoint)
+    with Dataset(trained.dataset) as dataset:
+        return export.export(model_of(saved), saved, dataset, trained.folder / "encoder.pt2")
+
+
+def test_it_says_what_the_original_says_for_any_number_of_segments(trained, exported):
+    original, portable = Encoder.load(trained.best_checkpoint, device="cpu"), Encoder.load(exported.path)
+    assert portable.expectations == original.expectations
+    with Dataset(trained.dataset) as dataset:
+        for n in (1, 2, 65, 144):
+            signal = dataset.physical(np.arange(n))
+            np.testing.assert_allclose(portable(signal), original(signal), rtol=0, atol=1e-5)
+    assert exported.checked_segments == 144
+    assert exported.largest_difference <= export.TOLERANCE
+
+
+def test_it_needs_torch_and_nothing_of_ours(exported, tmp_path):
+    code = (
+        "import sys, torch\n"
+        "module = torch.export.load(sys.argv[1]).module()\n"
+        "out = module(torch.zeros(5, 2, 500), torch.ones(5, 2, dtype=torch.bool))\n"
+        "assert out.shape == (5, 12) and out.isfinite().all()\n"
+        "assert not any(name.startswith('ecgconsole') for name in sys.modules)\n"
+    )
+    copy = tmp_path / "elsewhere.pt2"
+    copy.write_bytes(exported.path.read_bytes())
+    subprocess.run([sys.executable, "-P", "-c", code, str(copy)], check=True, cwd=tmp_path)
+
+
+def test_its_facts_stand_beside_it(exported):
+    facts = json.loads(exported.path.with_suffix(".json").read_text())
+    assert facts["expectations"]["sampling_rate_hz"] == 125.0
+    assert facts["expectations"]["ecg_band_hz"] == [0.5, 40.0]
+    assert facts["expectations"]["segment_samples"] == 500
+    assert facts["sha256"] == exported.sha256
+    assert "Not a medical device" in facts["card"]
+
+
+def test_a_file_that_differs_from_the_original_is_not_written(trained, tmp_path, monkeypatch):
+    saved = load(trained.best_checkpoint)
+    original = export.load_portable
+
+    def off(path):
+        encode, expectations = original(path)
+        return lambda signal, present: 1.01 * encode(signal, present), expectations
+
+    monkeypatch.setattr(export, "load_portable", off)
+    with pytest.raises(EcgConsoleError, match="differs from the original"):
+        export.export(model_of(saved), saved, None, tmp_path / "encoder.pt2")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_exported_encoder_is_refused(tmp_path):
+    junk = tmp_path / "junk.pt2"
+    junk.write_bytes(b"junk")
+    with pytest.raises(InputError, match="not an encoder that"):
+        Encoder.load(junk)
+    with pytest.raises(InputError):
+        Encoder.load(tmp_path / "absent.pt2")
+    other = tmp_path / "other.pt2"
+    torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(3, 2),)), other)
+    with pytest.raises(InputError, match="not an encoder that"):
+        Encoder.load(other)
