@@ -94,6 +94,16 @@ def events() -> Events:
     return Events()
 
 
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory):
+    """A folder with a result of every stage and its report; to be read, never changed."""
+    from tests.findings.report_cohort import make_folder, write_report
+
+    workspace = make_folder(tmp_path_factory.mktemp("reported"))
+    write_report(workspace)
+    return workspace
+
+
 @pytest.fixture
 def planted(tmp_path: Path) -> Planted:
     return plant(tmp_path / "output")
