@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import shutil
 import time
 
 import pytest
 
+from ecgconsole.workspace import Workspace
 from tests.console.harness import FakeJob
+from tests.console.results import build_folder
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +22,16 @@ def home_of_the_user(tmp_path, monkeypatch):
 @pytest.fixture
 def job(tmp_path):
     return FakeJob(tmp_path / "a folder [bold]of[b] mine")
+
+
+@pytest.fixture(scope="session")
+def built_folder(tmp_path_factory):
+    """An output folder with a dataset; ``own_folder`` is a copy that the test may change."""
+    folder = tmp_path_factory.mktemp("built")
+    return build_folder(folder / "cohort", folder / "out")
+
+
+@pytest.fixture
+def own_folder(built_folder, tmp_path):
+    shutil.copytree(built_folder.folder, tmp_path / "out")
+    return Workspace(tmp_path / "out")

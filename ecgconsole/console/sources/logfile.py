@@ -58,11 +58,11 @@ def pattern_of(text: str) -> re.Pattern[bytes] | None:
 
 
 def log_files(workspace: Workspace) -> list[Path]:
-    """Logs of the folder, the one of all runs first, then each run's own, the last run first."""
+    """Logs of the folder that say anything: the one of all runs first, then each run's own, the last run first."""
     rotated = sorted(workspace.folder.glob(f"{workspace.log.name}.*"))
-    runs = [workspace.run(run_id).folder for run_id in reversed(workspace.run_ids())]
-    files = [workspace.log, *rotated, *(folder / name for folder in runs for name in ("engine.log", "console.log"))]
-    return [path for path in files if path.is_file()]
+    engines = [workspace.run(run_id).engine_log for run_id in reversed(workspace.run_ids())]
+    files = [workspace.log, *rotated, workspace.runs / "launch.log", *engines]
+    return [path for path in files if path.is_file() and path.stat().st_size]
 
 
 def level_of(raw: bytes) -> str:
