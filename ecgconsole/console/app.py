@@ -12,7 +12,7 @@ from textual import work
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 from textual.timer import Timer
 from textual.widgets import ContentSwitcher
 
@@ -188,9 +188,11 @@ class Console(App[None]):
     # Actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """With ``--read-only`` nothing that touches the job is bound."""
-        steering = {k.action for k in EVERYWHERE if k.steers}
-        return not (self.session.read_only and action in steering)
+        """With ``--read-only`` nothing that touches the job is bound; under a dialog nothing of ours is but leaving."""
+        ours = {k.action.partition("(")[0]: k.steers for k in EVERYWHERE if k.action != "leave"}
+        if action not in ours:
+            return True
+        return not isinstance(self.screen, ModalScreen | Welcome) and not (self.session.read_only and ours[action])
 
     async def action_show(self, name: str) -> None:
         body = self.query_one("#body", ContentSwitcher)

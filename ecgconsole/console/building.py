@@ -69,14 +69,17 @@ class Building:
         later = list(self._recent)[1:]
         return 60 * sum(p for _, p, _ in later) / seconds, 60 * sum(s for _, _, s in later) / seconds
 
-    def cells(self) -> list[str]:
-        """A state for each shard. How many there are follows from the patients of those that are known."""
+    def cells(self, shard_patients: int | None = None) -> list[str]:
+        """A state for each shard. How many there are follows from the patients of those that are known, before the
+        first from ``shard_patients``."""
         if not self.chunks and not self.total_patients:
             return []
         earlier = self.earlier_patients or 0
-        of_one = self.patients / len(self.chunks) if self.chunks else self.total_patients
-        before = round(earlier / of_one) if self.chunks else 0
-        total = max([round(self.total_patients / of_one), len(self.chunks) + before, *self.chunks, *self.damaged])
+        of_one = self.patients / len(self.chunks) if self.chunks else shard_patients or self.total_patients
+        before = round(earlier / of_one)
+        total = max(
+            [-(-self.total_patients // max(1, round(of_one))), len(self.chunks) + before, *self.chunks, *self.damaged]
+        )
         states = ["waiting"] * total
         for number in self.chunks:
             states[number - 1] = "done"
@@ -88,26 +91,26 @@ class Building:
                 states[index], before = "done", before - 1  # committed before this run
             elif states[index] == "waiting" and index < last:
                 states[index] = "running"
-        return ["done" if s != "damaged" else s for s in states] if self.ended else states
+        return ["done"] * total if self.ended else states
 
 
-def build_rows(build: Building, width: int, height: int) -> list[Row]:
+def build_rows(build: Building, width: int, height: int, shard_patients: int | None = None) -> list[Row]:
     """Shards as cells, the rate, and what was rejected by reason, in at most ``height`` rows."""
     if not build.known:
         return [[("no chunk yet: each committed shard shows here", "muted")]]
-    cells = build.cells()
+    cells = build.cells(shard_patients)
     per_cell = -(-len(cells) // max(1, width * max(1, height // 3)))
     if per_cell > 1:  # a cell for several shards has the least finished of their states
         order = ("damaged", "running", "waiting", "done")
         groups = [cells[i : i + per_cell] for i in range(0, len(cells), per_cell)]
         cells = [next(s for s in order if s in group) for group in groups]
     rows: list[Row] = [_cell_row(cells[i : i + width]) for i in range(0, len(cells), width)]
-    legend = f"█ committed  ▒ in hand  · waiting  ✖ damaged, built again · {count(len(build.chunks), 'shard')} this run"
-    rows.append([(legend + (f", {per_cell} a cell" if per_cell > 1 else ""), "muted")])
-    facts = f"{count(build.segments, 'segment')} of {count(build.patients, 'patient')}, {size(build.bytes)}"
+    several = f" · {per_cell} a cell" if per_cell > 1 else ""
+    rows.append([(f"█ committed  ▒ in hand  · waiting  ✖ damaged, built again{several}", "muted")])
+    facts = f"{count(len(build.chunks), 'shard')} this run: {count(build.segments, 'segment')} of "
+    rows.append([(facts + f"{count(build.patients, 'patient')}, {size(build.bytes)}", "plain")])
     if speed := build.per_minute():
-        facts += f" · {significant(round(speed[0], 1))} patients a minute, {speed[1]:,.0f} segments a minute"
-    rows.append([(facts, "plain")])
+        rows.append([(f"{significant(round(speed[0], 1))} patients, {speed[1]:,.0f} segments a minute", "plain")])
     rejected = sum(build.rejected.values())
     windows = rejected + build.segments
     share = f" of {windows:,} windows" if windows else ""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from ecgconsole.config import JobConfig, load
+from ecgconsole.config import Config, load
 from ecgconsole.console.away import Away
 from ecgconsole.console.building import Building
 from ecgconsole.console.feed import Update
@@ -40,7 +40,7 @@ class Session:
         self.building = Building()
         self.away = Away(seen, now())
         self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS_KEPT)
-        self._job: JobConfig | None = None
+        self.config: Config | None = None
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -64,23 +64,20 @@ class Session:
             self.building.add(event)
             if event.get("kind") not in ("progress", "metric", "chunk"):
                 self.events.append(event)
-        if update.first or self._job is None:
-            self._job = _job_of(self.workspace, update.snapshot)
+        if update.first or self.config is None:
+            self.config = _config_of(self.workspace, update.snapshot)
         self.update = update
-
-    def job_config(self) -> JobConfig | None:
-        """How long the last run's stop ladder waits on each rung; None when it is not known."""
-        return self._job
 
     def stopping(self) -> Stopping | None:
         """Where a stop of the running job stands."""
-        return stopping(self.events, self._job, self.now()) if self.alive and self._job else None
+        return stopping(self.events, self.config.job, self.now()) if self.alive and self.config else None
 
 
-def _job_of(workspace: Workspace, snapshot: Snapshot | None) -> JobConfig | None:
+def _config_of(workspace: Workspace, snapshot: Snapshot | None) -> Config | None:
+    """The last run's own parameters; None when they are not known."""
     if snapshot is None or not workspace.run(snapshot.run_id).config.is_file():
         return None
     try:
-        return load(workspace.run(snapshot.run_id).config).job
-    except ConfigurationError:  # of another version: its job runs, its ladder is not known
+        return load(workspace.run(snapshot.run_id).config)
+    except ConfigurationError:  # of another version: its job runs, its parameters are not known
         return None

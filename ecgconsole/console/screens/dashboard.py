@@ -114,7 +114,9 @@ class Dashboard(Page):
         self._rows("metric-tabs").show([self._tab_row(tabs, chart.log_axis)])
         if not names:
             rows = self._rows("chunks")
-            rows.show(build_rows(self.session.building, rows.size.width or 60, rows.size.height or 8))
+            config = self.session.config
+            of_one = config.build.shard_patients if config else None
+            rows.show(build_rows(self.session.building, rows.size.width or 60, rows.size.height or 8, of_one))
             return
         series = []
         for name in names:

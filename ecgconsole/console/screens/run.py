@@ -156,8 +156,9 @@ class RunControl(Page):
 
     def _draw_ladder(self) -> None:
         rows: list[Row] = []
-        job = self.session.job_config()
-        if self.session.alive and job is not None:
+        config = self.session.config
+        if self.session.alive and config is not None:
+            job = config.job
             rows = [
                 [("a stop (s) climbs, until the job has ended:", "strong")],
                 *ladder_rows(self.session.stopping(), job),

@@ -26,6 +26,7 @@ class Welcome(Screen[Workspace | None]):
         Binding("escape,ctrl+q", "leave", "leave"),
         Binding("ctrl+o,f5", "open", "open it"),
     ]
+    AUTO_FOCUS = "OptionList, Input"
     DEFAULT_CSS = """
     Welcome { align: center middle; }
     Welcome > VerticalScroll { width: 90; max-width: 100%; height: auto; max-height: 100%; border: round $primary;
@@ -38,7 +39,7 @@ class Welcome(Screen[Workspace | None]):
 
     def compose(self) -> ComposeResult:
         self._recent = recent_folders()
-        with VerticalScroll() as box:
+        with VerticalScroll(can_focus=False) as box:
             box.border_title = "ecgconsole"
             box.border_subtitle = "enter or ^o opens · tab next field · esc leaves"
             yield Static("From raw ICU waveforms to rhythm patterns and stroke risk. Not a medical device.")
