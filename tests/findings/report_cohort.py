@@ -19,9 +19,9 @@ from tests.findings.conftest import quick_config
 PATIENTS = 80
 
 
-def report_config(cohort: Path, **report: object) -> Config:
+def report_config(cohort: Path, clinical: Path | None = None, **report: object) -> Config:
     return quick_config(
-        data={"waveform_dir": str(cohort / "waveforms"), "clinical_dir": str(cohort / "clinical")},
+        data={"waveform_dir": str(cohort / "waveforms"), "clinical_dir": str(clinical or cohort / "clinical")},
         build={"min_segments_per_patient": 3, "num_workers": 2},
         discovery={"cluster_counts": (6,), "min_patients": 10, "min_effective_patients": 5, "max_patient_share": 0.5},
         validation={"min_patients": 5},
@@ -30,11 +30,11 @@ def report_config(cohort: Path, **report: object) -> Config:
     )
 
 
-def make_folder(folder: Path) -> Workspace:
-    """Every stage before the report."""
+def make_folder(folder: Path, patients: int = PATIENTS, clinical: Path | None = None) -> Workspace:
+    """Every stage before the report; ``clinical``: true tables whose patients get the waveforms."""
     cohort, workspace = folder / "cohort", Workspace(folder / "output")
-    synthesise(cohort, PATIENTS, 0.1, 5)
-    config, quiet = report_config(cohort), Reporter("test", lambda event: None)
+    synthesise(cohort, patients, 0.1, 5, clinical)
+    config, quiet = report_config(cohort, clinical), Reporter("test", lambda event: None)
     build.run(config, workspace, quiet, Stop())
     _write_embeddings(workspace)
     _write_training(workspace)

@@ -51,9 +51,10 @@ def _row(test: dict[str, Any], scale: Any, pattern_names: dict[int, str], minimu
     low, high = test["ci_low"] or scale.low / 2, test["ci_high"] or scale.high * 2
     ratio = _with_interval(test["odds_ratio"], test["ci_low"], test["ci_high"])
     label = capital(label_words(test["label"]))
-    pattern = pattern_names.get(test["pattern"], str(test["pattern"]))
+    number, _, rhythm = pattern_names.get(test["pattern"], str(test["pattern"])).partition(": ")
+    pattern = f"Pattern {number} ({rhythm})" if rhythm else f"Pattern {number}"
     adjusted = _with_interval(test["adjusted_odds_ratio"], test["adjusted_ci_low"], test["adjusted_ci_high"])
-    words = f"Pattern {pattern}, {label}: odds ratio {ratio}, adjusted {adjusted}"
+    words = f"{pattern}, {label}: odds ratio {ratio}, adjusted {adjusted}"
     return {
         "pattern": pattern,
         "label": label,

@@ -229,7 +229,7 @@ def bars(rows: Sequence[tuple[str, float, str]], description: str, css: str = "f
 
 
 _STRIP_WIDTH = 1000
-_LEFT, _RIGHT = 44, 64
+_LEFT, _RIGHT = 44, 80
 _PIXELS_A_MILLIVOLT = 40
 _PPG_HEIGHT = 84.0
 

@@ -149,15 +149,23 @@ def _counted(title: str, named: list[tuple[str, int]], minimum: int) -> dict[str
 
 
 def labels(metadata: pd.DataFrame, minimum: int) -> list[dict[str, Any]]:
-    """Clinical labels that at least ``minimum`` patients have: {``name``, ``with``, ``without``, ``unknown``}."""
+    """Clinical labels that at least ``minimum`` patients have: {``name``, ``with``, ``share``, ``unknown``}.
+
+    The share is of those known, to a whole percent: it does not give away how few are not known.
+    """
     found = []
     for column in label_columns(metadata):
         known = metadata[column].dropna().astype(bool)
         yes, no = int(known.sum()), int((~known).sum())
         if yes < max(minimum, 1):
             continue
-        shown = parts([yes, no, len(metadata) - yes - no], minimum)
-        found.append({"name": capital(label_words(column)), "with": shown[0], "without": shown[1], "unknown": shown[2]})
+        unknown = len(metadata) - yes - no
+        share = f"{100 * yes / (yes + no):.0f} %"
+        row = {"name": capital(label_words(column)), "with": cell(yes, minimum), "share": share}
+        row["unknown"] = cell(unknown, minimum)
+        if is_small(no, minimum):
+            row.update(zip(("with", "unknown"), parts([yes, unknown, no], minimum)[:2], strict=True), share="–")
+        found.append(row)
     return found
 
 

@@ -47,8 +47,9 @@ def people_per_value(values: NDArray, patient: NDArray, n_values: int) -> NDArra
     known = values >= 0
     if not known.any():
         return np.zeros(n_values, np.int64)
-    pairs = np.unique(np.stack([values[known], patient[known]]), axis=1)
-    return np.bincount(pairs[0], minlength=n_values).astype(np.int64)
+    n_patients = int(patient.max()) + 1
+    pairs = np.unique(values[known].astype(np.int64) * n_patients + patient[known])
+    return np.bincount(pairs // n_patients, minlength=n_values).astype(np.int64)
 
 
 def without_small_cells(values: NDArray, group: NDArray, patient: NDArray, minimum: int) -> NDArray[np.int64]:

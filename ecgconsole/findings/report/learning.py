@@ -38,6 +38,18 @@ MONITORS = (
         "1: the PPG of the same window is always the nearest of all; near 0: by chance.",
     ),
     Monitor(
+        "probe_rhythm",
+        "Known rhythm, linear probe",
+        "balanced accuracy",
+        "Rhythm of validation people told by a linear classifier fitted on others of them; never used in training.",
+    ),
+    Monitor(
+        "knn_rhythm",
+        "Known rhythm, nearest neighbours",
+        "balanced accuracy",
+        "Rhythm told by the ten nearest segments of other people.",
+    ),
+    Monitor(
         "same_patient_share",
         "Nearest neighbour is the same patient",
         "share of segments",
@@ -134,7 +146,17 @@ def _monitors(metrics: Sequence[dict[str, Any]], best: tuple[float, str] | None)
 def _final(metrics: dict[str, float | None]) -> list[tuple[str, str]]:
     titles = {m.name: m.title for m in MONITORS}
     return [
-        (titles.get(name, capital(plain(name))), text_of(value))
+        (titles.get(name) or _loss_words(name), text_of(value))
         for name, value in metrics.items()
         if value is not None and name not in _NOT_DRAWN
     ]
+
+
+def _loss_words(name: str) -> str:
+    """``val_loss_cross`` as ``Validation loss: cross``."""
+    for prefix, words in (("val_loss", "Validation loss"), ("train_loss", "Training loss"), ("loss", "Training loss")):
+        if name == prefix:
+            return words
+        if name.startswith(prefix + "_"):
+            return f"{words}: {plain(name.removeprefix(prefix + '_'))}"
+    return capital(plain(name))

@@ -96,8 +96,8 @@ def _card(p: dict[str, Any], minimum: int) -> dict[str, Any]:
     splits = [p["patients_by_split"].get(s, 0) for s in SPLIT_NAMES]
     profile = p["profile"]
     facts = [
-        ("Patients", f"{p['patients']:,}", "worth " + decimals(p["effective_patients"], 1) + " equal ones"),
-        ("Segments", f"{p['segments']:,}", "largest patient " + charts.percent(round(p["largest_share"] or 0, 3))),
+        ("Patients", f"{p['patients']:,}", decimals(p["effective_patients"], 1) + " effective"),
+        ("Segments", f"{p['segments']:,}", charts.percent(round(p["largest_share"] or 0, 3)) + " are one patient's"),
         ("Heart rate", *_level(profile, "rhythm/heart_rate_bpm", "/min")),
         ("RR variability", *_level(profile, "rhythm/rr_cv", "")),
         ("Irregular beats", *_level(profile, "rhythm/rr_irregular_share", "")),
@@ -130,12 +130,15 @@ def _level(profile: dict[str, Any], name: str, unit: str) -> tuple[str, str]:
 def _stable(jaccard: float | None) -> str:
     if jaccard is None:
         return ""
-    return "stable" if jaccard >= 0.75 else "usable" if jaccard >= 0.6 else "do not build on it"
+    shown = round(jaccard, 2)
+    return "stable" if shown >= 0.75 else "usable" if shown >= 0.6 else "do not build on it"
 
 
 def _rhythm_words(p: dict[str, Any], minimum: int) -> str:
     rhythm = p.get("rhythm")
-    if not rhythm or is_small(rhythm["labelled_patients"], minimum) or not rhythm["labelled_segments"]:
+    if not rhythm:
+        return "rhythm not charted"
+    if is_small(rhythm["labelled_patients"], minimum) or not rhythm["labelled_segments"]:
         return "no charted rhythm of enough patients"
     nearest = rhythm.get("nearest") or rhythm["name"]
     share = charts.percent(round(rhythm["share"], 2))

@@ -74,7 +74,11 @@ def _endpoint(
         "meaning": e["meaning"],
         "status": e["status"],
         "reason": shown["reason"],
-        "counts": [("with the event", shown["events"]), ("without", shown["others"]), ("not known", shown["unknown"])],
+        "counts": [
+            ("with the event", shown["events"]),
+            ("without", shown["others"]),
+            ("not known or not at risk", shown["unknown"]),
+        ],
     }
     if e["status"] != "estimated":
         return view

@@ -28,7 +28,7 @@ def label_words(name: str) -> str:
     if name in _WHOLE:
         return _WHOLE[name]
     if name.startswith("medication_"):
-        return f"given: {plain(name.removeprefix('medication_'))}"
+        return f"{plain(name.removeprefix('medication_'))} given"
     for prefix, when in _WHEN:
         if name.startswith(prefix):
             what = plain(name.removeprefix(prefix)).removesuffix(" brief")
