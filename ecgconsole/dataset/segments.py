@@ -36,6 +36,7 @@ class Tally:
 
     candidate_windows: int = 0
     segments: int = 0
+    headers: list[RecordHeader] = field(default_factory=list)
     rejected: list[Rows] = field(default_factory=list)
     rhythm: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
@@ -46,7 +47,7 @@ def patient_rows(root: Path, patient: Patient, config: Config, tally: Tally) -> 
     Nothing is yielded for a patient with fewer than ``build.min_segments_per_patient``. Memory is bounded
     by that minimum, the maximum, and what ``signals.windows.extract`` yields at a time.
     """
-    headers = _headers(root, patient, tally)
+    headers = tally.headers = _headers(root, patient, tally)
     candidates = [candidate_windows(header, config) for header in headers]
     tally.candidate_windows = sum(len(c) for c in candidates)
     reported: set[Problem] = set()
@@ -81,8 +82,10 @@ def patient_rows(root: Path, patient: Patient, config: Config, tally: Tally) -> 
 
 def kept_rows(patient_id: str, header: RecordHeader, batch: WindowBatch, config: Config) -> Rows:
     """The columns of a batch's kept windows."""
-    keep = batch.reason == 0
-    n = int(keep.sum())
+    kept = batch.reason == 0
+    n = int(kept.sum())
+    # A slice copies nothing, and most batches are kept whole.
+    keep: Any = slice(None) if n == len(kept) else kept
     present = batch.present[keep]
     scale = np.where(present, batch.quantum[keep], np.float32(1)).astype(np.float32)
     seconds = batch.start_seconds[keep]
@@ -106,10 +109,12 @@ def kept_rows(patient_id: str, header: RecordHeader, batch: WindowBatch, config:
 
 
 def quantise(signal: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Physical (n, 2, T) as int16 steps of ``scale`` (n, 2): rounded, so off by half a step at most."""
+    """Physical (n, 2, T) as int16 steps of ``scale`` (n, 2): rounded, so off by half a step at most.
+
+    ``scale`` is such that no step goes beyond int16, see ``signals.windows.quantum_of``.
+    """
     steps = np.multiply(signal, (1 / scale.astype(np.float64)).astype(np.float32)[:, :, None], dtype=np.float32)
     np.rint(steps, out=steps)
-    np.clip(steps, -32767, 32767, out=steps)
     return steps.astype(np.int16)
 
 

@@ -23,11 +23,12 @@ import numpy as np
 
 from ecgconsole.config import Config
 from ecgconsole.dataset.discovery import Rejection, inputs_digest
+from ecgconsole.dataset.people import Patient
 from ecgconsole.dataset.plan import ShardPlan, forecast_windows, shard_settings, space_bytes
 from ecgconsole.dataset.segments import Rows, Tally, as_bytes, patient_rows, rejection_row
 from ecgconsole.dataset.storage import RAW, RowsWriter, created
 from ecgconsole.errors import ConfigurationError, MachineError
-from ecgconsole.signals.headers import RecordError, read_record
+from ecgconsole.signals.headers import RecordHeader
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.text import sanitise, size
 from ecgconsole.workspace import replacing, write_json
@@ -77,7 +78,6 @@ def build_shard(plan: ShardPlan, root: Path, config: Config, folder: Path, skip:
                 shard = ShardFile(file, config)
                 patients = [_add_patient(shard, root, patient, config, skip, in_hand) for patient in plan.patients]
                 rejected, problems = shard.finish()
-            _check_inputs(plan, root)
             n_bytes, sha256 = temporary.stat().st_size, file_sha256(temporary)
         manifest = Manifest(
             file=path.name,
@@ -207,7 +207,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _add_patient(
-    shard: ShardFile, root: Path, patient: Any, config: Config, skip: frozenset[str], in_hand: BinaryIO
+    shard: ShardFile, root: Path, patient: Patient, config: Config, skip: frozenset[str], in_hand: BinaryIO
 ) -> dict[str, Any]:
     if patient.patient_id in skip:
         reason = Reason.WORKER_DIED
@@ -221,6 +221,7 @@ def _add_patient(
     tally = Tally()
     for rows in patient_rows(root, patient, config, tally):
         shard.append(rows)
+    _check_inputs(patient, tally.headers, root)
     shard.reject(_in_order(tally.rejected))
     return _patient_entry(patient.patient_id, tally)
 
@@ -261,20 +262,17 @@ def _by_label(reasons: np.ndarray) -> dict[str, int]:
     return {Reason(int(number)).label: int(n) for number, n in zip(numbers, counts, strict=True)}
 
 
-def _check_inputs(plan: ShardPlan, root: Path) -> None:
+def _check_inputs(patient: Patient, headers: list[RecordHeader], root: Path) -> None:
     """Raises ``InputsChanged`` unless every planned record is still made of the same files.
 
     A folder that is unmounted midway makes each file look absent; this tells it from files that were
     absent from the start.
     """
-    for patient in plan.patients:
-        for recording in patient.recordings:
-            try:
-                digest = inputs_digest(root, read_record(root, recording.record))
-            except RecordError as error:
-                raise InputsChanged(f"a record of shard {plan.number} became unreadable") from error
-            if digest != recording.inputs:
-                raise InputsChanged(f"files of a record of shard {plan.number} are not those that were planned for")
+    if len(headers) < len(patient.recordings):
+        raise InputsChanged("a record that was planned for became unreadable")
+    for recording, header in zip(patient.recordings, headers, strict=True):
+        if inputs_digest(root, header) != recording.inputs:
+            raise InputsChanged("files of a record are not those that were planned for")
 
 
 def writing_error(error: OSError, folder: Path, needed: int) -> Exception:

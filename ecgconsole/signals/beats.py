@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
@@ -92,8 +93,8 @@ def find_beats(bumps: Float32, rate_hz: float, rules: BeatRules) -> Beats:
     accepted = height > 0.35 * _first_reference(bumps, rate_hz, row, position)
     relative = height
     for _ in range(2):
-        floor = _running_median(row, height, ~accepted)
-        relative = (height - floor) / np.maximum(_running_median(row, height, accepted) - floor, _TINY)
+        floor, usual = _running_medians(row, height, (~accepted, accepted))
+        relative = (height - floor) / np.maximum(usual - floor, _TINY)
         accepted = relative > rules.threshold
         accepted &= ~_echoes(row, time_s, height, accepted, rules)
     accepted |= _found_back(row, time_s, relative, accepted, rules)
@@ -166,33 +167,34 @@ def _first_reference(bumps: Float32, rate_hz: float, row: Indices, position: NDA
     size = max(1, round(2 * rate_hz))
     bins = max(1, bumps.shape[1] // size)
     highest = bumps[:, : bins * size].reshape(len(bumps), bins, -1).max(axis=2)
-    reference = ndimage.median_filter(highest, size=(1, 9), mode="nearest")
+    around = sliding_window_view(np.pad(highest, ((0, 0), (4, 4)), mode="edge"), 9, axis=1)
+    reference = np.partition(around, 4, axis=2)[:, :, 4]
     return reference[row, np.minimum(position.astype(np.int64) // size, bins - 1)]
 
 
-def _running_median(row: Indices, height: Float32, accepted: NDArray[np.bool_], size: int = 17) -> Float32:
-    """At each candidate, the median height of the ``size`` accepted beats around it, in its row."""
-    if not len(row):
-        return height
-    rows = row[-1] + 1
-    counts = np.bincount(row[accepted], minlength=rows)
-    start = np.concatenate([[0], np.cumsum(counts)])
-    heights = height[accepted]
-    result = np.zeros_like(height)
-    if not len(heights):
-        return result
+def _running_medians(
+    row: Indices, height: Float32, groups: tuple[NDArray[np.bool_], ...], size: int = 17
+) -> list[Float32]:
+    """At each candidate, the median height of the ``size`` members of each group around it in its row, 0 for none."""
+    if not any(group.any() for group in groups):
+        return [np.zeros_like(height) for _ in groups]
+    rows = int(row[-1]) + 1
+    counts = np.stack([np.bincount(row[group], minlength=rows) for group in groups])
+    start = np.cumsum(counts).reshape(counts.shape) - counts
+    heights = np.concatenate([height[group] for group in groups])
     # Rows one after another, their ends repeated, so that one pass over a line never mixes rows.
     reach = size // 2
     width = int(counts.max()) + 2 * reach
     last = np.maximum(counts - 1, 0)
-    index = start[:-1, None] + np.clip(np.arange(width) - reach, 0, last[:, None])
+    index = start[..., None] + np.clip(np.arange(width) - reach, 0, last[..., None])
     line = heights[np.minimum(index, len(heights) - 1)].reshape(-1)
-    medians = ndimage.median_filter(line, size=size, mode="nearest").reshape(rows, width)[:, reach:]
-    rank = np.cumsum(accepted) - accepted - start[row]
-    rank = np.clip(rank, 0, np.maximum(counts[row] - 1, 0))
-    known = counts[row] > 0
-    result[known] = medians[row[known], rank[known]]
-    return result
+    medians = ndimage.median_filter(line, size=size, mode="nearest").reshape(*counts.shape, width)[..., reach:]
+    medians[counts == 0] = 0
+    results = []
+    for group, before, of_row, median in zip(groups, start - start[:, :1], last, medians, strict=True):
+        rank = np.cumsum(group) - group - before[row]
+        results.append(median[row, np.clip(rank, 0, of_row[row])])
+    return results
 
 
 def _echoes(
@@ -218,7 +220,7 @@ def _found_back(
         return found
     rr_s = np.diff(time_s[index])
     rr_s[row[index[1:]] != row[index[:-1]]] = np.nan
-    typical_s = _running_median(row[index[1:]], _filled(rr_s).astype(np.float32), np.isfinite(rr_s), 9)
+    (typical_s,) = _running_medians(row[index[1:]], _filled(rr_s).astype(np.float32), (np.isfinite(rr_s),), 9)
     gap = rr_s > rules.back_rr * typical_s
     # Each refused candidate: the gap it lies in, numbered by the beat before it.
     before = np.cumsum(accepted) - 1

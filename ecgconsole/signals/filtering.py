@@ -53,7 +53,7 @@ def context_seconds(band_hz: tuple[float, float]) -> float:
 
 def spectrum(rows: Float32) -> NDArray[np.complex64]:
     """``rfft`` (r, n // 2 + 1) of rows (r, n), whose means are removed first: float32 has 24 bits."""
-    centred = rows - rows.mean(axis=1, dtype=np.float64, keepdims=True).astype(np.float32)
+    centred = rows - rows.mean(axis=1, keepdims=True)
     return fft.rfft(centred, axis=1, overwrite_x=True)
 
 

@@ -134,8 +134,9 @@ def ppg_spectrum(windows: Float32, sampling_rate_hz: float) -> dict[str, Float32
 def band_powers(windows: Float32, sampling_rate_hz: float, edges_hz: tuple[float, ...]) -> NDArray[np.float64]:
     """Power (w, bands) of Hann-tapered windows (w, t); the last band ends at half of the sampling rate."""
     n = windows.shape[1]
-    taper = np.hanning(n).astype(np.float32)
-    bins = fft.rfft((windows - windows.mean(axis=1, keepdims=True)) * taper, axis=1, overwrite_x=True)
+    tapered = windows - windows.mean(axis=1, keepdims=True)
+    tapered *= np.hanning(n).astype(np.float32)
+    bins = fft.rfft(tapered, axis=1, overwrite_x=True)
     bins[:, 0] = 0
     # Real and imaginary parts side by side: their squares add up in the band's sum.
     parts = bins.view(np.float32)

@@ -28,6 +28,8 @@ MISSING_CODE = {
     311: -(2**9), 508: -(2**7), 516: -(2**15), 524: -(2**23),
 }  # fmt: skip
 BLOCK_BYTES = 4_000_000
+# Of decoded samples, for the checksums and the signals of the same recording.
+KEPT_BYTES = 10_000_000
 # Every block of this many samples begins at a whole byte, pair (212) and triple (310, 311).
 _ALIGNMENT = 6
 _WHOLE_FILE_FORMATS = (8, 508, 516, 524)
@@ -74,7 +76,9 @@ def physical_of(codes: Codes, signal: SignalSpec) -> NDArray[np.float32]:
     # 2**24 is as far as float32 counts exactly.
     wide = codes.dtype.itemsize > 2 or abs(signal.baseline) > 2**23
     kind: type[np.floating] = np.float64 if wide else np.float32
-    physical = (codes.astype(kind) - kind(signal.baseline)) * kind(signal.scale)
+    physical = codes.astype(kind)
+    physical -= kind(signal.baseline)
+    physical *= kind(signal.scale)
     missing = MISSING_CODE.get(signal.format)
     if missing is not None:
         mask = codes == missing
@@ -84,16 +88,17 @@ def physical_of(codes: Codes, signal: SignalSpec) -> NDArray[np.float32]:
 
 
 class SegmentSamples:
-    """Reads pieces of a record's segments; a file's piece is read once for all its channels.
+    """Reads pieces of a record's segments; a file's piece is read and decoded once for all its channels.
 
-    Memory is bounded by the pieces asked for, whatever the length of the record (formats 8 and FLAC
-    excepted, which can only be decoded from their beginning).
+    Memory is bounded by the pieces asked for and ``KEPT_BYTES``, whatever the length of the record (formats 8
+    and FLAC excepted, which can only be decoded from their beginning).
     """
 
     def __init__(self, root: Path, record: str) -> None:
         self._folder = (root / record).parent
         self._parent = record.rpartition("/")[0]
-        self._last: tuple[tuple[str, int, int], NDArray[np.uint8]] | None = None
+        # (segment, file, first frame, last): samples (frame_samples, frames), the oldest first.
+        self._kept: dict[tuple[str, str, int, int], Codes] = {}
         self._verified: dict[tuple[str, int], CodeRange | Problem] = {}
 
     def codes(self, segment: SegmentHeader, channel: int, start: int, stop: int) -> Codes:
@@ -131,7 +136,7 @@ class SegmentSamples:
             for start, stop in _blocks(segment):
                 for i, channel in enumerate(channels):
                     codes = self._stored(segment, channel, start, stop)
-                    sums[i] += int(codes.sum(dtype=np.int64))
+                    sums[i] += int(codes.astype(np.int16, copy=False).sum(dtype=np.int16))  # modulo 2**16
                     low, high = _range(codes, MISSING_CODE.get(signals[i].format))
                     lowest[i], highest[i] = min(lowest[i], low), max(highest[i], high)
         except SegmentError as error:
@@ -163,38 +168,48 @@ class SegmentSamples:
             return self._whole_file(segment, channel, frame_samples)[
                 start * signal.samples_per_frame : stop * signal.samples_per_frame
             ]
-        first, last = start * frame_samples, stop * frame_samples
-        aligned = first - first % _ALIGNMENT
-        codes = self._decoded(signal, group[0].byte_offset, aligned, last)[first - aligned :]
-        columns = codes.reshape(stop - start, frame_samples)[:, before : before + signal.samples_per_frame]
-        # Contiguous: whoever comes next runs over it several times.
-        return np.ascontiguousarray(columns).reshape(-1)
+        frames = self._frames(segment, group, frame_samples, start, stop)[before : before + signal.samples_per_frame]
+        return frames[0] if len(frames) == 1 else np.ascontiguousarray(frames.T).reshape(-1)
 
-    def _decoded(self, signal: SignalSpec, offset: int, first: int, last: int) -> Codes:
+    def _frames(
+        self, segment: SegmentHeader, group: list[SignalSpec], frame_samples: int, start: int, stop: int
+    ) -> Codes:
+        """All samples (frame_samples, stop - start) of frames of a file, that of the signals in ``group``."""
+        file = group[0].file
+        for (name, of, first, last), kept in self._kept.items():
+            if name == segment.name and of == file and first <= start and stop <= last:
+                return kept[:, start - first : stop - first]
+        at = start * frame_samples
+        aligned = at - at % _ALIGNMENT
+        codes = self._decoded(group[0], aligned, stop * frame_samples)[at - aligned :]
+        # Each signal contiguous: whoever comes next runs over it several times.
+        frames = np.ascontiguousarray(codes.reshape(stop - start, frame_samples).T)
+        self._kept[segment.name, file, start, stop] = frames
+        while sum(k.nbytes for k in self._kept.values()) > max(KEPT_BYTES, frames.nbytes):
+            del self._kept[next(iter(self._kept))]
+        return frames
+
+    def _decoded(self, signal: SignalSpec, first: int, last: int) -> Codes:
         """All interleaved samples ``first`` (a multiple of 6) to ``last`` of a file."""
         to_bytes, decode = _DECODERS[signal.format]
         begin, end = to_bytes(first), to_bytes(last)
-        raw = self._bytes(signal.file, offset + begin, end - begin)
-        return decode(raw, last - first)
+        return decode(self._bytes(signal.file, signal.byte_offset + begin, end - begin), last - first)
 
     def _bytes(self, file: str, start: int, count: int) -> NDArray[np.uint8]:
-        key = (file, start, count)
-        if self._last is None or self._last[0] != key:
-            try:
-                raw = read_bytes(self._folder / file, start, count)
-            except (PermissionError, IsADirectoryError) as error:
-                raise SegmentError(Problem(Reason.UNREADABLE, self._where(file), "not readable")) from error
-            except UnreadableFile as error:
-                raise SegmentError(Problem(Reason.UNREADABLE, self._where(file), sanitise(error, 200))) from error
-            except OSError as error:
-                if not is_absent(error):
-                    raise
-                raise SegmentError(Problem(Reason.DAT_MISSING, self._where(file), "no such file")) from error
-            if len(raw) < count:
-                detail = f"{start + count} bytes expected, {start + len(raw)} found"
-                raise SegmentError(Problem(Reason.DAT_TRUNCATED, self._where(file), detail))
-            self._last = (key, raw)
-        return self._last[1]
+        try:
+            raw = read_bytes(self._folder / file, start, count)
+        except (PermissionError, IsADirectoryError) as error:
+            raise SegmentError(Problem(Reason.UNREADABLE, self._where(file), "not readable")) from error
+        except UnreadableFile as error:
+            raise SegmentError(Problem(Reason.UNREADABLE, self._where(file), sanitise(error, 200))) from error
+        except OSError as error:
+            if not is_absent(error):
+                raise
+            raise SegmentError(Problem(Reason.DAT_MISSING, self._where(file), "no such file")) from error
+        if len(raw) < count:
+            detail = f"{start + count} bytes expected, {start + len(raw)} found"
+            raise SegmentError(Problem(Reason.DAT_TRUNCATED, self._where(file), detail))
+        return raw
 
     def _whole_file(self, segment: SegmentHeader, channel: int, frame_samples: int) -> Codes:
         signal = segment.signals[channel]

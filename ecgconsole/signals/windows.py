@@ -43,8 +43,8 @@ ECG, PPG = 0, 1
 NO_CHANNEL = 255
 BATCH_BLOCKS = 16
 _INT16_MAX = 32767
-# Reasons that a better one replaces.
-_OPEN = (Reason.NO_CHANNEL, Reason.GAP)
+# By reason: whether a better one replaces it.
+_IS_OPEN = np.isin(np.arange(256), (Reason.NO_CHANNEL, Reason.GAP))
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ def _fill(filled: _Kind, kind: int, track: Track, wanted: _Wanted) -> None:
     calibrated = least_over_parts(track, start, stop, lambda s, c: float(s.signals[c].gain != 0))
     result = _judged(kind, rows, calibrated == 0, wanted)
     good = result.reason == Reason.KEPT
-    fresh = np.isin(filled.reason[found], _OPEN)
+    fresh = _IS_OPEN[filled.reason[found]]
     _note(filled.reason, found[~good], result.reason[~good])
     keep = found[good]
     filled.reason[keep] = Reason.KEPT
@@ -283,7 +283,7 @@ def _covered(filled: _Kind, track: Track, wanted: _Wanted) -> Int64:
 
 def _note(reason: NDArray[np.uint8], where: Int64, value: NDArray[np.uint8] | Reason) -> None:
     """Sets the reason where nothing better than "no channel" or "gap" is known yet."""
-    open_to = np.isin(reason[where], _OPEN)
+    open_to = _IS_OPEN[reason[where]]
     reason[where[open_to]] = value[open_to] if isinstance(value, np.ndarray) else value
 
 
@@ -329,6 +329,8 @@ def _judged(kind: int, rows: Rows, uncalibrated: Bool, wanted: _Wanted) -> _Judg
 def _sorted_beats(filled: _Kind) -> tuple[Int64, NDArray[np.float64]]:
     if not filled.beat_window:
         return np.zeros(0, np.int64), np.zeros(0)
+    if len(filled.beat_window) == 1:  # of one channel, and so in order
+        return filled.beat_window[0], filled.beat_time_s[0]
     window, time_s = np.concatenate(filled.beat_window), np.concatenate(filled.beat_time_s)
     order = np.lexsort((time_s, window))
     return window[order], time_s[order]
