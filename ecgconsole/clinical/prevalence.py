@@ -19,8 +19,8 @@ class Known:
     share: float
 
 
-# Coded fibrillation: about 22 % of MIMIC-III's patients. Death in hospital: 11.5 % of adults, Johnson et
-# al., "MIMIC-III, a freely accessible critical care database", Scientific Data 3 (2016).
+# Coded fibrillation: about 22 % of MIMIC-III's patients; no publication states it. Death in hospital: 11.5 % of
+# adults, Johnson et al., "MIMIC-III, a freely accessible critical care database", Scientific Data 3:160035 (2016).
 KNOWN_SHARES = (
     Known("concurrent_atrial_fibrillation", "atrial fibrillation (427.31)", 0.22),
     Known("died_in_hospital", "death in hospital", 0.115),

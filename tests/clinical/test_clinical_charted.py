@@ -14,41 +14,40 @@ from ecgconsole.clinical import charted_rhythm, rhythm_at
 from ecgconsole.clinical.charted import rhythm_named
 from ecgconsole.errors import InputError
 
+# Every value of items 212 (CareVue) and 220048 (MetaVision) that public analyses of MIMIC list.
+VALUES = {
+    "sinus": ("Normal Sinus", "SR (Sinus Rhythm)"),
+    "sinus_tachycardia": ("Sinus Tachy", "ST (Sinus Tachycardia) "),
+    "sinus_bradycardia": ("Sinus Brady", "SB (Sinus Bradycardia)"),
+    "sinus_arrhythmia": ("Sinus Arrhythmia", "SA (Sinus Arrhythmia)"),
+    "atrial_fibrillation": ("Atrial Fib", "AF (Atrial Fibrillation)"),
+    "atrial_flutter": ("Atrial Flutter", "A Flut (Atrial Flutter) "),
+    "multifocal_atrial_tachycardia": ("MultFocalAtrTach", "MAT (Multifocal atrial tachycardia)"),
+    "supraventricular_tachycardia": (
+        "Supravent Tachy", "SVT (Supra Ventricular Tachycardia)", "Parox Atr Tachy", "Parox Atrial Tach",
+        "PAT (Paroxysmal Atrial Tachycardia)",
+    ),
+    "wandering_pacemaker": ("Wand.Atrial Pace", "WAP (Wandering atrial pacemaker)"),
+    "junctional": (
+        "Junctional", "JR (Junctional Rhythm)", "JT (Junctional Tachycardia)",
+        "PJT (Paroxysmal Junctional Tachycardia)",
+    ),
+    "ventricular_tachycardia": ("Vent. Tachy", "VT (Ventricular Tachycardia) "),
+    "ventricular_fibrillation": ("Ventricular Fib", "VF (Ventricular Fibrillation) "),
+    "idioventricular": ("Idioventricular",),
+    "asystole": ("Asystole",),
+    "paced": ("Paced", "A Paced", "V Paced", "AV Paced", "Zoll Paced"),
+    "av_block": (
+        "1st Deg AV Block", "1st AV (First degree AV Block) ", "2nd AVB/Mobitz I", "2nd AVB Mobitz 2",
+        "2nd AV W-M1 (Second degree AV Block Wenckebach - Mobitz1) ", "2nd AV M2 (Second degree AV Block - Mobitz 2) ",
+        "Comp Heart Block", "3rd AV (Complete Heart Block) ",
+    ),
+    "bundle_branch_block": ("LBBB (Left Bundle Branch Block)", "RBBB (Right Bundle Branch Block)"),
+    "other": ("Other/Remarks", ""),
+}  # fmt: skip
 
-@pytest.mark.parametrize(
-    ("value", "rhythm"),
-    [
-        ("Normal Sinus", "sinus"),
-        ("SR (Sinus Rhythm)", "sinus"),
-        ("ST (Sinus Tachycardia) ", "sinus_tachycardia"),
-        ("Sinus Tachy", "sinus_tachycardia"),
-        ("Sinus Brady", "sinus_bradycardia"),
-        ("SB (Sinus Bradycardia)", "sinus_bradycardia"),
-        ("Sinus Arrhythmia", "sinus_arrhythmia"),
-        ("Atrial Fib", "atrial_fibrillation"),
-        ("AF (Atrial Fibrillation)", "atrial_fibrillation"),
-        ("A Flut (Atrial Flutter) ", "atrial_flutter"),
-        ("Atrial Flutter", "atrial_flutter"),
-        ("AV Paced", "paced"),
-        ("V Paced", "paced"),
-        ("1st AV (First degree AV Block) ", "av_block"),
-        ("1st Deg AV Block", "av_block"),
-        ("2nd AVB/Mobitz I", "av_block"),
-        ("3rd AV (Complete Heart Block)", "av_block"),
-        ("VT (Ventricular Tachycardia) ", "ventricular_tachycardia"),
-        ("Vent. Tachy", "ventricular_tachycardia"),
-        ("SVT (Supra Ventricular Tachycardia)", "supraventricular_tachycardia"),
-        ("Supravent Tachy", "supraventricular_tachycardia"),
-        ("MAT (Multifocal atrial tachycardia)", "multifocal_atrial_tachycardia"),
-        ("PAT (Paroxysmal Atrial Tachycardia)", "supraventricular_tachycardia"),
-        ("VF (Ventricular Fibrillation) ", "ventricular_fibrillation"),
-        ("JR (Junctional Rhythm)", "junctional"),
-        ("Wand.Atrial Pace", "wandering_pacemaker"),
-        ("Asystole", "asystole"),
-        ("Idioventricular", "idioventricular"),
-        ("Other/Remarks", "other"),
-    ],
-)
+
+@pytest.mark.parametrize(("value", "rhythm"), [(value, name) for name, values in VALUES.items() for value in values])
 def test_charted_words_of_both_systems_have_one_name(value: str, rhythm: str) -> None:
     assert rhythm_named(value) == rhythm
 
