@@ -12,11 +12,12 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
+from textual.worker import get_current_worker
 
 from ecgconsole.console.keys import Key, shown
 from ecgconsole.console.panels import event_text
 from ecgconsole.console.processes import tree_rows
-from ecgconsole.console.rows import Rows
+from ecgconsole.console.rows import Row, Rows
 from ecgconsole.console.screens import SCREENS
 from ecgconsole.jobs.snapshot import Snapshot
 
@@ -124,4 +125,9 @@ class Processes(ModalScreen[None]):
         now = time.monotonic()
         rows = tree_rows(self._snapshot(), self._cpu_s, now - self._read_at)
         self._read_at = now
-        self.app.call_from_thread(self.query_one(Rows).show, rows)
+        if not get_current_worker().is_cancelled:
+            self.app.call_from_thread(self._show, rows)
+
+    def _show(self, rows: list[Row]) -> None:
+        for widget in self.query(Rows):
+            widget.show(rows)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.worker import get_current_worker
 
 from ecgconsole.console.keys import KEYS
 from ecgconsole.console.session import Session
@@ -65,6 +67,16 @@ class Page(Vertical, can_focus=True):
     def take_focus(self) -> None:
         """Called when the page is opened; a page with a table or a form gives it the focus."""
         self.focus()
+
+    def hand_back(self, callback: Callable[..., object], *arguments: object) -> None:
+        """For worker threads: calls it in the event loop, unless the page, or the console, is gone by then."""
+
+        def call() -> None:
+            if self.is_attached and self.is_running:
+                callback(*arguments)
+
+        if not get_current_worker().is_cancelled:
+            self.app.call_from_thread(call)
 
     def copied_text(self) -> str | None:
         """What ``y`` copies to the clipboard: the line in hand, a path; None where there is nothing."""

@@ -8,7 +8,7 @@ To add a screen, or fill one:
 - The class is a ``Page`` (``console.page``). It composes its widgets, draws in ``fresh()`` what ``self.session``
   knows, and answers the keys of its tuple in ``console.keys`` by methods ``action_<name>``.
 - Reading files is done in a worker thread (``@work(thread=True, exclusive=True, group="...")``), and comes back
-  by ``self.app.call_from_thread``.
+  by ``self.hand_back``.
 """
 
 from __future__ import annotations

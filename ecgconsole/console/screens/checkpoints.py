@@ -185,7 +185,7 @@ class Checkpoints(Page):
                 groups = grouped(command_json(self._command("list")))
             except EcgConsoleError as error:
                 message = str(error)
-        self.app.call_from_thread(self._take, groups, message)
+        self.hand_back(self._take, groups, message)
 
     def _take(self, groups: list[Group], message: str) -> None:
         self._groups, self._message = groups, message
@@ -209,7 +209,7 @@ class Checkpoints(Page):
             found = problem = str(error)
         self._differences[group.stamp] = found
         self._verified[group.stamp] = problem
-        self.app.call_from_thread(self._draw)
+        self.hand_back(self._draw)
 
     @work(thread=True, group="checkpoint-verify")
     def _verify(self, groups: list[Group]) -> None:
@@ -221,21 +221,21 @@ class Checkpoints(Page):
             except EcgConsoleError as error:
                 self._verified[group.stamp] = str(error)
             damaged += self._verified[group.stamp] is not None
-            self.app.call_from_thread(self._draw)
+            self.hand_back(self._draw)
         text = f"{len(groups)} read: " + (
             f"{damaged} damaged" if damaged else "their bytes are those that were written"
         )
-        self.app.call_from_thread(self.console.say, text, "error" if damaged else "information")
+        self.hand_back(self.console.say, text, "error" if damaged else "information")
 
     @work(thread=True, group="checkpoint-change")
     def _change(self, arguments: list[str], done: str) -> None:
         try:
             run_command(self._command(*arguments))
         except EcgConsoleError as error:
-            self.app.call_from_thread(self.console.say, str(error), "error")
+            self.hand_back(self.console.say, str(error), "error")
         else:
-            self.app.call_from_thread(self.console.say, done)
-        self.app.call_from_thread(self._list)
+            self.hand_back(self.console.say, done)
+        self.hand_back(self._list)
 
     def _command(self, *arguments: str) -> list[str]:
         return ["checkpoints", *arguments, "-o", str(self.session.workspace.folder)]

@@ -174,14 +174,14 @@ class Parameters(Page):
             others = flatten(shown["parameters"])
         except EcgConsoleError as error:
             others = {}
-            self.app.call_from_thread(self.console.say, str(error), "warning")
+            self.hand_back(self.console.say, str(error), "warning")
 
         def take() -> None:
             if self._side == "best checkpoint":
                 self._others = others
                 self._draw()
 
-        self.app.call_from_thread(take)
+        self.hand_back(take)
 
     # Actions
 

@@ -183,7 +183,7 @@ class RunControl(Page):
             self._forecast = found
             self._draw()
 
-        self.app.call_from_thread(take)
+        self.hand_back(take)
 
     def action_begin(self) -> None:
         stages = self._stages()
