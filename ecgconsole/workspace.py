@@ -72,6 +72,11 @@ class Workspace:
         return self.folder / f"checkpoint_epoch_{epoch}.pth"
 
     @property
+    def tensorboard(self) -> Path:
+        """Event files, where ``training.tensorboard`` asks for them."""
+        return self.folder / "tensorboard"
+
+    @property
     def exported_encoder(self) -> Path:
         return self.folder / "encoder.pt2"
 

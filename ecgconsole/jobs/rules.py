@@ -15,6 +15,8 @@ from ecgconsole.text import duration, size
 
 SPIKE_FACTOR = 3.0
 SPIKE_STEPS = 50  # a spike is against the median of so many losses before it
+PLATEAU_EPOCHS = 10
+PLATEAU_GAIN = 1e-3  # relative; less in so many epochs is no gain
 STARVED_SHARE = 0.2
 IDLE_GPU_PERCENT = 5
 IDLE_GPU_SECONDS = 120.0
@@ -40,6 +42,7 @@ class Rules:
         self._expects_gpu = expects_gpu
         self._heard = now
         self._losses: deque[float] = deque(maxlen=SPIKE_STEPS)
+        self._best: tuple[float, int] | None = None  # validation loss, and its epoch
         self._idle_since: float | None = None
         self._disk: deque[tuple[float, int]] = deque(maxlen=600)
         self._remaining_s: float | None = None
@@ -53,7 +56,7 @@ class Rules:
         if event.get("kind") != "metric":
             return []
         values = event.get("values") or {}
-        return self._once(self._spike(values, event), self._starved(values))
+        return self._once(self._spike(values, event), self._plateau(values, event), self._starved(values))
 
     def on_gauges(self, gauges: dict[str, Any], now: float, paused: bool) -> list[Finding]:
         return self._once(self._idle_gpu(gauges, now, paused), self._throttled(gauges), self._filling(gauges, now))
@@ -89,6 +92,20 @@ class Rules:
             "loss-spike",
             f"step {event.get('step')}: training loss {loss:.4g}, the {SPIKE_STEPS} before it had {usual:.4g}",
             "if it does not come down by itself: a smaller training.learning_rate, or resume from before it",
+        )
+
+    def _plateau(self, values: dict[str, Any], event: dict[str, Any]) -> Finding | None:
+        loss, epoch = values.get("val_loss"), event.get("epoch")
+        if not isinstance(loss, int | float) or not isinstance(epoch, int):
+            return None
+        if self._best is None or self._best[0] - loss > PLATEAU_GAIN * abs(self._best[0]):
+            self._best = loss, epoch
+        if epoch - self._best[1] < PLATEAU_EPOCHS:
+            return None
+        return Finding(
+            "plateau",
+            f"epoch {epoch}: the validation loss has not improved since epoch {self._best[1]} ({self._best[0]:.4g})",
+            "the best checkpoint is kept: stop, or set training.patience, which ends such a training by itself",
         )
 
     def _starved(self, values: dict[str, Any]) -> Finding | None:

@@ -281,7 +281,8 @@ class _Runner:
         if code == ExitCode.STOPPED:
             return Outcome("stopped", code, message, self._stopped_by)
         if "error" not in last and self._stopped_by in ("terminate", "kill"):
-            text = f"stopped on request: {_RUNG_TEXTS[self._stopped_by]}. The same command continues."
+            again = "with --resume auto " if "resume" in self._job.options.get(stage.name, {}) else ""
+            text = f"stopped on request: {_RUNG_TEXTS[self._stopped_by]}. The same command {again}continues."
             return Outcome("stopped", ExitCode.STOPPED, text, self._stopped_by)
         return Outcome("failed", code, message)
 

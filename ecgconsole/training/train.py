@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ecgconsole.text import alias
 from ecgconsole.training.augment import crop_samples
 from ecgconsole.training.checkpoints import Progress, Saved, describe, pack, save
 from ecgconsole.training.checkpoints_index import prune
+from ecgconsole.training.compiling import compile_encoders
 from ecgconsole.training.device import arithmetic_of, gpu_memory_gb, use_all_cores
 from ecgconsole.training.encoder import Model
 from ecgconsole.training.expectations import expectations_of
@@ -32,16 +34,16 @@ from ecgconsole.training.pace import Pace
 from ecgconsole.training.ranks import ALONE, Ranks
 from ecgconsole.training.resume import starting_point
 from ecgconsole.training.sampler import Sampler
+from ecgconsole.training.scalars import recorded
 from ecgconsole.training.schedule import horizon, learning_rate, out_of_time, reason_to_end
 from ecgconsole.training.segments import RHYTHM_TARGETS, Segments, read_split, rhythm_statistics
 from ecgconsole.training.step import Arithmetic, backward, suspects
+from ecgconsole.training.telling import Telling
 from ecgconsole.training.validation import validate
 from ecgconsole.workspace import Workspace
 
 VALIDATION_STREAM = 1
-_STEP_METRIC_SECONDS = 2.0
 _NAMED_SEGMENTS = 8
-_COLLAPSED_SHARE = 1 / 20
 _HEARTBEAT_SECONDS = 5.0
 # A change of any of these changes what the batches of an epoch are: an epoch begun cannot be gone on with.
 _ORDER_PARAMETERS = ("batch_size", "segments_per_patient", "positive_within_seconds", "seed", "memory_gb")
@@ -89,8 +91,12 @@ def train_in(
         if start is not None and reason_to_end(start.progress, training):
             return _result(start.progress, Pace())
         continued_by = "The same command" if resume == "auto" else "The same command with --resume auto"
-        given = _Given(config, workspace, reporter, stop, dataset, arithmetic, ranks, on_saved, continued_by)
-        return _Training(given, start).run()
+        with ExitStack() as stack:
+            if training.tensorboard and ranks.is_chief:
+                first_step = start.progress.step + 1 if start is not None else 0
+                reporter = stack.enter_context(recorded(reporter, workspace.tensorboard, first_step))
+            given = _Given(config, workspace, reporter, stop, dataset, arithmetic, ranks, on_saved, continued_by)
+            return _Training(given, start).run()
 
 
 @dataclass(frozen=True)
@@ -152,9 +158,12 @@ class _Training:
         if start is not None:
             self._restore(start)
         self.micro = 2 * self.sampler.batch_size
+        if settings.compile == "on" or (settings.compile == "auto" and device.type == "cuda"):
+            own = self.ranks.share(self.sampler.batch_size)
+            samples = dataset.segment_samples - crop_samples(dataset.sampling_rate_hz, settings.cross_shift_seconds)
+            compile_encoders(self.model, self.arithmetic, 2 * (own.stop - own.start), samples, self.reporter)
         self.total = Pace()
-        self.collapse_told = False
-        self.reported = -math.inf
+        self.telling = Telling(self.reporter, self.config.model.embedding_dim)
 
     def run(self) -> dict[str, int | float | None]:
         progress, settings = self.progress, self.settings
@@ -172,7 +181,8 @@ class _Training:
                 step_s = time.monotonic() - began
                 progress.seconds += step_s
                 pace.count(batch, step_s)
-                self._report_step(values)
+                rate = learning_rate(progress.step - 1, progress.horizon_steps, settings)
+                self.telling.step(progress, self._all_steps(), values, rate)
                 self._agree_on_time()
                 if out_of_time(progress, settings):
                     break
@@ -271,8 +281,8 @@ class _Training:
                 f"{self.workspace.latest_checkpoint.name}, epoch {progress.epoch + 1}, step {progress.step}",
                 self.given.continued_by,
             )
-        if time.monotonic() - self.reported >= _STEP_METRIC_SECONDS:
-            self._report_progress()
+        if self.telling.is_due:
+            self.telling.progress(self.progress, self._all_steps())
 
     def _validate(self) -> dict[str, float | None]:
         if self.val_loader is None:
@@ -311,8 +321,8 @@ class _Training:
         progress.ended = reason_to_end(progress, settings)
         progress.horizon_steps = horizon(progress, self._all_steps(), settings)
         self.reporter.metric(progress.step, progress.epoch, self.metrics)
-        self._report_progress()
-        self._warn_of_collapse()
+        self.telling.progress(progress, self._all_steps())
+        self.telling.collapse(progress.epoch, metrics.get("effective_rank"))
 
         names = [workspace.best_checkpoint] if is_best else []
         names.append(workspace.latest_checkpoint)
@@ -380,33 +390,6 @@ class _Training:
 
     def _all_steps(self) -> int:
         return self.sampler.batches_per_epoch * self.settings.num_epochs
-
-    def _report_step(self, values: dict[str, float]) -> None:
-        progress = self.progress
-        if time.monotonic() - self.reported < _STEP_METRIC_SECONDS:
-            return
-        rate = learning_rate(progress.step - 1, progress.horizon_steps, self.settings)
-        shown = {"train_loss": values["loss"], "learning_rate": rate, "grad_norm": values["grad_norm"]}
-        self.reporter.metric(progress.step, progress.epoch + 1, dict(shown))
-        self._report_progress()
-
-    def _report_progress(self) -> None:
-        """Also in the middle of a long validation, so that a run that works is not taken for one that hangs."""
-        self.reported = time.monotonic()
-        all_steps = self.progress.step if self.progress.ended else self._all_steps()
-        self.reporter.progress(self.progress.step, all_steps, "steps")
-
-    def _warn_of_collapse(self) -> None:
-        rank = self.metrics.get("effective_rank")
-        limit = self.config.model.embedding_dim * _COLLAPSED_SHARE
-        if rank is not None and rank < limit and not self.collapse_told:
-            self.collapse_told = True
-            self.reporter.warning(
-                "representation-collapse",
-                f"epoch {self.progress.epoch}: the embeddings fill {rank:.1f} of {self.config.model.embedding_dim} "
-                f"dimensions (below {limit:.1f})",
-                "a lower learning rate, a larger batch, or a higher temperature",
-            )
 
 
 def architecture_of(config: Config) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def test_a_healthy_run_raises_none(rules):
     found = []
     for n in range(2000):
         loss = 6 * math.exp(-n / 500) + 1 + 0.3 * math.sin(n * 12.9)
-        found += rules.on_event(metric(n, train_loss=loss, loader_wait_share=0.02), n * 2.0)
+        event = metric(n, train_loss=loss, val_loss=loss, loader_wait_share=0.02)
+        found += rules.on_event({**event, "epoch": n // 50}, n * 2.0)
         progress = {"kind": "progress", "done": n, "total": 2000, "remaining_seconds": (2000 - n) * 2.0}
         found += rules.on_event(progress, n * 2.0)
         busy = {"utilisation_percent": 0 if n % 20 == 0 else 93, "temperature_c": 71, "throttled": False}
@@ -55,6 +56,26 @@ def test_a_loss_that_jumps_is_told_once(rules):
 def test_a_loss_that_is_not_a_number_neither_spikes_nor_spoils_the_median(rules):
     for n in range(100):
         assert rules.on_event(metric(n, train_loss=None if n % 3 else 2.0), n) == []
+
+
+def epochs(losses):
+    return [{"kind": "metric", "stage": "train", "epoch": n, "values": {"val_loss": loss}} for n, loss in losses]
+
+
+def test_a_validation_loss_that_no_longer_falls_is_told_once(rules):
+    losses = [(n, max(3.0 - 0.1 * n, 2.0) - 1e-6 * n) for n in range(30)]
+    found = [codes(rules.on_event(event, 1)) for event in epochs(losses)]
+    assert [n for n, c in enumerate(found) if c] == [20]
+    assert found[20] == ["plateau"]
+
+
+def test_a_validation_loss_that_falls_slowly_is_no_plateau(rules):
+    losses = [(n, 3.0 * 0.9995**n) for n in range(200)]
+    assert [rules.on_event(event, 1) for event in epochs(losses)] == [[]] * 200
+
+
+def test_a_training_without_validation_has_no_plateau(rules):
+    assert [rules.on_event(event, 1) for event in epochs([(n, None) for n in range(40)])] == [[]] * 40
 
 
 def test_a_starved_loader(rules):

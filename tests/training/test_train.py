@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -280,6 +281,37 @@ def test_resume_none_starts_a_new_line_and_keeps_the_old(workspace, undisturbed)
     assert_same_weights(workspace.latest_checkpoint, undisturbed.latest_checkpoint)
     (previous,) = (workspace.folder / "previous").iterdir()
     assert load(previous / "best_checkpoint.pth").sidecar.parameters["training"]["seed"] == 7
+
+
+@pytest.mark.parametrize("resume", ["auto", "none", "checkpoint_epoch_1.pth"])
+def test_a_stop_says_which_command_continues(workspace, resume):
+    """The same command with --resume none would begin once more, and with a path go back to it."""
+    trained(workspace, "training.num_epochs=1")
+    if resume.endswith(".pth"):
+        resume = str(workspace.folder / resume)
+    with pytest.raises(Stopped) as raised:
+        trained(workspace, "training.num_epochs=2", resume=resume, recorder=stopping_after(3))
+    again = "The same command continues" if resume == "auto" else "The same command with --resume auto continues"
+    assert again in str(raised.value)
+    step = load(workspace.latest_checkpoint).sidecar.step
+    recorder = Recorder()
+    trained(workspace, "training.num_epochs=2", recorder=recorder)
+    assert recorder.of("progress")[0]["done"] >= step
+
+
+def test_known_rhythm_of_validation_people_is_monitored(workspace):
+    """A third of the patients is irregular; with two rhythms of two validation people each there is what to tell."""
+    patients, segments = 24, 6
+    workspace.dataset.unlink()
+    write_dataset(workspace.dataset, patients=patients, segments=segments)
+    rhythm = np.repeat([b"af" if i % 3 == 0 else b"sinus" for i in range(patients)], segments)
+    with h5py.File(workspace.dataset, "a") as file:
+        file["segment/charted_rhythm"] = rhythm
+    recorder = Recorder()
+    trained(workspace, recorder=recorder)
+    values = [e["values"] for e in recorder.of("metric") if "val_loss" in e["values"]]
+    assert all(0 <= v[name] <= 1 for v in values for name in ("knn_rhythm", "probe_rhythm"))
+    assert values[-1]["probe_rhythm"] > 0.6
 
 
 def test_resume_from_a_path_goes_on_from_there(workspace, undisturbed):
