@@ -75,8 +75,9 @@ class LogView(Rows, can_focus=True):
         self.post_message(self.Move(by * max(1, self.size.height - 1)))
 
     def action_shift(self, by: int) -> None:
-        self._shifted = max(0, self._shifted + by * max(10, self.size.width // 2))
-        self.put(self.lines)
+        if self.lines:
+            self._shifted = max(0, self._shifted + by * max(10, self.size.width // 2))
+            self.put(self.lines)
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         self.post_message(self.Move(-3))

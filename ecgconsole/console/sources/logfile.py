@@ -79,10 +79,10 @@ def lines_before(path: Path, end: int, count: int, wanted: Filter, go_on: Callab
     found: list[Line] = []
     with path.open("rb") as file:
         for start, stop, raw in _backwards(file, min(end, _size(file)), go_on):
+            if len(found) == count:
+                break
             if wanted.takes(raw):
                 found.append(_line(start, stop, raw))
-                if len(found) == count:
-                    break
     return found[::-1]
 
 
@@ -97,11 +97,11 @@ def lines_after(
     at = start
     with path.open("rb") as file:
         for begin, end, raw in _forwards(file, start, go_on):
+            if len(found) == count:
+                break
             at = end
             if wanted.takes(raw):
                 found.append(_line(begin, end, raw))
-                if len(found) == count:
-                    break
     return found, at
 
 
