@@ -316,7 +316,9 @@ class JobConfig(_Section):
     terminate_seconds: float = _how(10.0, "s, between terminate and kill (35 or more with several ranks)", ge=1)
     gauge_seconds: float = _how(2.0, "s, between two readings of the machine's gauges", ge=0.2)
     silence_seconds: float = _how(600.0, "s without a word from a stage before a warning", ge=1)
-    warning_command: str | None = _how(None, "run at each warning, with the event as JSON on its standard input")
+    warning_command: str | None = _how(
+        None, "run at each warning and at the end of a run, with the event as JSON on its standard input"
+    )
 
 
 class Config(_Section):

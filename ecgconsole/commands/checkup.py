@@ -17,6 +17,8 @@ from ecgconsole.text import count, duration, size
 from ecgconsole.workspace import Workspace
 
 OPEN_FILES_WANTED = 1024
+# Of a build with both signals, on cores of 2020 or later; a slow disk makes it less.
+BUILD_SEGMENTS_PER_WORKER_S = 2000.0
 _HDF5_TRIAL = """
 import sys, h5py
 with h5py.File(sys.argv[1], "w") as file:
@@ -53,8 +55,11 @@ def _python() -> Check:
 
 
 def _cores() -> Check:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Check("processors", True, f"{usable} usable of {os.cpu_count()}")
+    return Check("processors", True, f"{_usable_cores()} usable of {os.cpu_count()}")
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory() -> Check:
@@ -167,10 +172,14 @@ def _forecast(workspace: Workspace | None, config: Config) -> Check:
     needed = forecast_bytes(windows, config)
     free = shutil.disk_usage(_existing(workspace.folder)).free if workspace else None
     took = duration(time.monotonic() - began)
+    workers = config.build.num_workers or _usable_cores()
+    build_s = windows / (BUILD_SEGMENTS_PER_WORKER_S * workers)
     return Check(
         "forecast",
         free is None or needed * 2 < free,  # the shards and the merged file are there together
-        f"{count(len(patients), 'patient')}, at most {count(windows, 'segment')}, {size(needed)} "
+        f"{count(len(patients), 'patient')}, at most {count(windows, 'segment')}, {size(needed)}, "
+        f"about {duration(max(60.0, build_s))} of build with {count(workers, 'worker')}"
+        f"{'' if free is None else f', {size(free)} free'} "
         f"({cohort.headers:,} headers read in {took}, layout {cohort.layout})",
         f"shards and merged file together need {size(2 * needed)}; lower build.max_patients, or another disk",
         ExitCode.MACHINE,

@@ -1,4 +1,4 @@
-"""A command of the user's, run at a warning: to send a message, ring a bell."""
+"""A command of the user's, run at a warning and at the end of a run: to send a message, ring a bell."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Any
 HOOK_SECONDS = 60.0
 
 
-def call_hook(command: str, event: dict[str, Any]) -> None:
+def call_hook(command: str, event: dict[str, Any]) -> threading.Thread:
     """Starts the command with the event on its standard input and returns; it has a minute.
 
     Whether it works is its own affair: a job does not fail because a message could not be sent.
     """
-    threading.Thread(target=_run, args=(command, json.dumps(event)), name="hook", daemon=True).start()
+    thread = threading.Thread(target=_run, args=(command, json.dumps(event)), name="hook", daemon=True)
+    thread.start()
+    return thread
 
 
 def _run(command: str, text: str) -> None:

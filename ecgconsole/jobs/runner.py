@@ -11,6 +11,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from ecgconsole.jobs.done import inputs_of, read_records, record_done, why_not_d
 from ecgconsole.jobs.engine_process import EngineProcess, Ladder
 from ecgconsole.jobs.events import EventReader, EventWriter
 from ecgconsole.jobs.gauges import Gauges
-from ecgconsole.jobs.hook import call_hook
+from ecgconsole.jobs.hook import HOOK_SECONDS, call_hook
 from ecgconsole.jobs.lock import FolderLock
 from ecgconsole.jobs.log import ProductionLog
 from ecgconsole.jobs.processes import adopt_orphans, host_name, kill_marked, this_process
@@ -117,6 +118,7 @@ class _Runner:
         self._state_due = False
         self._rules = Rules(job.config.job.silence_seconds, False, time.monotonic())
         self._gauges_seen: dict[str, Any] | None = None
+        self._last_call: threading.Thread | None = None
         self._process = this_process()
         self._facts = {
             "argv": list(job.argv),
@@ -144,6 +146,8 @@ class _Runner:
             guard.wait()
         self._log.close()
         self._events.close()
+        if self._last_call is not None:
+            self._last_call.join(HOOK_SECONDS)
         return outcome
 
     def _perform(self, started: float) -> Outcome:
@@ -354,8 +358,8 @@ class _Runner:
         except OSError as error:
             raise MachineError(f"cannot write {self._run.events}: {error.strerror}") from error
         self._snapshot = fold(self._snapshot, event)
-        if kind == "warning" and self._job.config.job.warning_command:
-            call_hook(self._job.config.job.warning_command, event)
+        if kind in ("warning", "run_finished") and self._job.config.job.warning_command:
+            self._last_call = call_hook(self._job.config.job.warning_command, event)
         self._state_due = self._state_due or kind != "progress"
         try:
             self._log.write(event)

@@ -149,3 +149,12 @@ def test_a_running_job_warns_of_silence_and_calls_the_users_command(start, works
 def test_a_hook_that_does_not_exist_hurts_nothing(start):
     job = start("json", "build", "job.warning_command=/no/such/program", plan={"text": "careful"})
     assert job.wait() == 0
+
+
+def test_the_end_of_a_run_calls_the_users_command_before_the_process_is_gone(start, tmp_path):
+    told = tmp_path / "told.json"
+    program = tmp_path / "hook.py"
+    program.write_text(f"import sys, time; time.sleep(1); open({str(told)!r}, 'a').write(sys.stdin.read())")
+    job = start("json", "build", f"job.warning_command={sys.executable} {program}", plan={"text": "careful"})
+    assert job.wait() == 0
+    assert '"kind": "run_finished"' in told.read_text()
