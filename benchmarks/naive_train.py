@@ -58,7 +58,7 @@ class Network(nn.Module):
         self.model = model
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        present = torch.ones(len(x), 2, dtype=torch.bool)
+        present = torch.ones(len(x), 2, dtype=torch.bool, device=x.device)
         return self.model.view_projectors[0](segment_embedding(self.model.encode(x, present), present))
 
 
@@ -69,10 +69,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--config", type=Path, default=None)
+    parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
 
     torch.manual_seed(0)
-    network = Network(Model(**architecture_of(resolve(args.config, (), {}).config)))
+    network = Network(Model(**architecture_of(resolve(args.config, (), {}).config))).to(args.device)
     optimizer = torch.optim.AdamW(network.parameters(), 3e-4)
     data = Segments(args.data)
     loader = torch.utils.data.DataLoader(data, args.batch, shuffle=True, num_workers=args.workers, drop_last=True)
@@ -80,10 +81,10 @@ def main() -> None:
     done = False
     while not done:
         for view_1, view_2 in loader:
-            z = F.normalize(network(torch.cat([view_1, view_2])), dim=1)
+            z = F.normalize(network(torch.cat([view_1, view_2]).to(args.device)), dim=1)
             similarity = (z @ z.T / 0.1).fill_diagonal_(-1e9)
             n = len(view_1)
-            loss = F.cross_entropy(similarity, torch.cat([torch.arange(n) + n, torch.arange(n)]))
+            loss = F.cross_entropy(similarity, torch.arange(2 * n, device=z.device).roll(n))
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -93,6 +94,8 @@ def main() -> None:
                 began = time.perf_counter()
             if step > warm_up:
                 seen += n
+                if z.is_cuda:
+                    torch.cuda.synchronize()
                 done = time.perf_counter() - began > args.seconds
                 if done:
                     break

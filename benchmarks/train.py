@@ -52,16 +52,18 @@ def one_fixed_batch(loader: Loader, epoch: int, first: int = 0) -> Iterator[Batc
         yield batch
 
 
-def segments_per_second(config: Config, dataset: Path, fixed: bool) -> float:
+def segments_per_second(config: Config, dataset: Path, fixed: bool, waits: list[float] | None = None) -> float:
     """Of a run of the training stage: the median of its epochs but the first, which warms up.
 
-    Validation and checkpoints are not in this figure.
+    Validation and checkpoints are not in this figure. ``waits`` collects the share of each epoch spent on waiting.
     """
     speeds: list[float] = []
 
     def collect(event: dict[str, Any]) -> None:
         if event["kind"] == "metric" and "segments_per_second" in event["values"]:
             speeds.append(event["values"]["segments_per_second"])
+            if waits is not None:
+                waits.append(event["values"]["loader_wait_share"])
 
     Loader.batches = one_fixed_batch if fixed else READ_FROM_DISK
     with tempfile.TemporaryDirectory() as folder:
@@ -114,6 +116,7 @@ def plain_segments_per_second(file: Path, args: argparse.Namespace, batch: int) 
     command = [sys.executable, str(Path(__file__).with_name("naive_train.py")), str(file)]
     command += ["--seconds", str(args.seconds), "--batch", str(batch), "--workers", "1"]
     command += ["--config", str(args.config)] if args.config else []
+    command += ["--device", args.device]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(json.loads(done.stdout)["segments_per_second"])
 
@@ -131,6 +134,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=None)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--pairs", type=int, default=7)
+    parser.set_defaults(device="cpu")
     args = parser.parse_args()
 
     settings = [f"training.max_minutes={args.seconds / 60}", "training.num_epochs=100000", "training.device=cpu"]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -139,4 +142,27 @@ def test_what_the_chief_refuses_is_the_stages_error(commands, built, tmp_path):
     commands.run("train", "-o", out, *TRAIN, "--set", "training.num_epochs=1")
     failed = commands.run("train", "-o", out, *TRAIN, "--set", "training.temperature=0.3", exit_code=2)
     assert "training.temperature: 0.1 in the checkpoint, 0.3 now" in failed.stderr
+    assert commands.none_left()
+
+
+def test_a_second_machine_joins_by_torchrun_and_trains_the_same(commands, built, undisturbed, tmp_path):
+    """Two agents at one rendezvous, as on two nodes that share the disk; here both are this machine."""
+    out = shutil.copytree(built, tmp_path / "out")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        rendezvous = f"127.0.0.1:{free.getsockname()[1]}"
+    there = ("--set", "training.nodes=2", "--set", f"training.rendezvous={rendezvous}")
+    head = commands.start("train", "-o", out, *TRAIN, *there)
+    joined = subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d",
+         f"--rdzv-endpoint={rendezvous}", "--rdzv-id=ecgconsole", "--max-restarts=3",
+         "-m", "ecgconsole.training.launch", out],
+        env={**commands.environment, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    events = rest_of(head)
+    _, err = joined.communicate()
+    assert joined.returncode == 0, err[-3000:]
+    assert [e["code"] for e in events if e["kind"] == "warning"] == []
+    for name, weight in weights(out).items():
+        torch.testing.assert_close(weight, undisturbed[name], rtol=1e-3, atol=1e-4)
     assert commands.none_left()
