@@ -18,6 +18,7 @@ from ecgconsole.console.raster import (
     axis_of,
     braille_codes,
     gap_columns,
+    held,
     line_dots,
     point_dots,
     short_number,
@@ -100,15 +101,24 @@ class _Canvas:
 class Chart(Rows):
     """Lines over a common x axis. Later series lie over earlier ones where they share a cell.
 
-    It shows all of x, growing with it, until one zooms in. Wheel: zoom; drag: pan; click: crosshair.
+    It shows all of x, growing with it, until one zooms in. Wheel: zoom; drag: pan; click: crosshair. With ``hold``,
+    axes grow in leaps: a line that gets longer changes the rows in which it grows, and nothing else moves.
     """
 
     DEFAULT_CSS = "Chart { height: 1fr; min-height: 4; }"
 
     def __init__(
-        self, x_name: str, empty: str, log: bool = False, id: str | None = None, unit: str = "", legend: bool = False
+        self,
+        x_name: str,
+        empty: str,
+        log: bool = False,
+        id: str | None = None,
+        unit: str = "",
+        legend: bool = False,
+        hold: bool = True,
     ) -> None:
         super().__init__(id=id)
+        self.hold = hold
         self.x_name = x_name
         self.empty = empty
         self.log_axis = log
@@ -119,10 +129,15 @@ class Chart(Rows):
         self._view: tuple[float, float] | None = None
         self._series: tuple[Series, ...] = ()
         self._marks: tuple[Marks, ...] = ()
+        self._held: dict[str, Range] = {}
 
     def plot(self, series: tuple[Series, ...], marks: tuple[Marks, ...] = ()) -> None:
         """Replaces what is drawn; zoom, crosshair and smoothing stay."""
+        if [s.name for s in series] != [s.name for s in self._series]:
+            self._held.clear()
         self._series, self._marks = series, marks
+        if self.hold:
+            self._held["x"] = held(axis_of(s.x_extent for s in series), self._held.get("x"))
         self.redraw()
 
     def act(self, name: str) -> None:
@@ -162,6 +177,8 @@ class Chart(Rows):
 
     def pan(self, share: float) -> None:
         """Moves by a share of what is visible."""
+        if self._view is None:
+            return
         seen = self._x_range()
         by = share * (seen.high - seen.low)
         everything = self._everything()
@@ -218,7 +235,7 @@ class Chart(Rows):
         return axis_of(s.x_extent for s in self._series)
 
     def _x_range(self) -> Range:
-        return Range(*self._view) if self._view else self._everything()
+        return Range(*self._view) if self._view else self._held.get("x", self._everything())
 
     def _plot_width(self) -> int:
         return self.size.width - _LABEL_WIDTH - 1
@@ -249,6 +266,8 @@ class Chart(Rows):
             else [s.extent for s in self._series]
         )
         y_range = axis_of(extents, self.log_axis)
+        if self.hold and not self._view:
+            y_range = self._held["y"] = held(y_range, self._held.get("y"))
         canvas = self._canvas(parts, x_range, y_range, plot_width, plot_height)
         labels = _y_labels(y_range, plot_height)
         plot = [

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.worker import get_current_worker
 
 from ecgconsole.console.keys import KEYS
 from ecgconsole.console.session import Session
+from ecgconsole.text import sanitise
 
 if TYPE_CHECKING:
     from ecgconsole.console.app import Console
@@ -63,6 +66,13 @@ class Page(Vertical, can_focus=True):
 
     def fresh(self) -> None:
         """Draws what ``self.session`` knows."""
+
+    def entitle(self, selector: str, title: str) -> None:
+        """A panel's title, where it changed: setting one draws all of the panel anew. Text, never markup."""
+        panel = self.query_one(selector)
+        text = Text(sanitise(title))
+        if panel.border_title != Content.from_rich_text(text).markup:
+            panel.border_title = text
 
     def take_focus(self) -> None:
         """Called when the page is opened; a page with a table or a form gives it the focus."""

@@ -14,6 +14,9 @@ import numpy as np
 # Bit of the dot in row r, column c of a cell (Unicode 10.0, block Braille Patterns).
 _BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], np.uint8)
 _BRAILLE = 0x2800
+# An axis that grows does so by this share at once, and is held until it is so many times too long.
+HELD_MARGIN = 0.12
+HELD_TOO_LONG = 1.6
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,19 @@ def axis_of(extents: Iterable[Extent], log: bool = False) -> Range:
 def value_range(values: np.ndarray, log: bool = False) -> Range:
     """``axis_of`` one array."""
     return axis_of([Extent.of(values)], log)
+
+
+def held(axis: Range, before: Range | None) -> Range:
+    """The axis as it was, while it shows everything and is not much too long; else longer by a share where it grows."""
+    if before is None or axis.log != before.log:
+        return axis
+    low, high = axis.position(np.array([before.low, before.high])).tolist()
+    if low <= 0 and high >= 1 and high - low <= HELD_TOO_LONG:
+        return before
+    if high - low > HELD_TOO_LONG or low > 1 or high < 0:
+        return axis
+    start = axis.at(-HELD_MARGIN) if low > 0 else before.low
+    return Range(start, axis.at(1 + HELD_MARGIN) if high < 1 else before.high, axis.log)
 
 
 def visible(x: np.ndarray, x_range: Range) -> slice:

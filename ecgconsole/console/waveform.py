@@ -45,8 +45,8 @@ class Waveform(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Rows(id="facts")
-        yield Chart("ECG, s", "no ECG here", id="ecg", unit="mV")
-        yield Chart("PPG, s", "no PPG here", id="ppg", unit="NU")
+        yield Chart("ECG, s", "no ECG here", id="ecg", unit="mV", hold=False)
+        yield Chart("PPG, s", "no PPG here", id="ppg", unit="NU", hold=False)
         yield Rows(id="values")
 
     def show(self, facts: Sequence[Row], window: Window | None) -> None:

@@ -1,21 +1,24 @@
-"""One window as a person looks at it: as stored, or, where it was rejected, as it was recorded."""
+"""One window as a person looks at it: as stored, or, where it was rejected, as it was recorded.
+
+Detectors and decoders need SciPy, half a second to import: they are imported where a window is looked at.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ecgconsole.dataset.reader import Dataset
 from ecgconsole.dataset.storage import SIGNALS
-from ecgconsole.signals.beats import pulses, r_peaks
-from ecgconsole.signals.filtering import mirrored, spectrum
 from ecgconsole.signals.headers import RecordError, RecordHeader, read_record
-from ecgconsole.signals.reading import SegmentSamples
 from ecgconsole.signals.reasons import Reason
-from ecgconsole.signals.tracks import Track, read_piece, tracks_of
+
+if TYPE_CHECKING:
+    from ecgconsole.signals.reading import SegmentSamples
+    from ecgconsole.signals.tracks import Track
 
 UNITS = ("mV", "NU")
 # Detectors compare with what is around: a window alone is continued by its mirror image.
@@ -51,6 +54,8 @@ def stored_window(dataset: Dataset, row: int) -> Window:
     """Segment ``row``, with R peaks and pulses found in it. Raises ``IndexError`` for a row that is not there."""
     if not 0 <= row < dataset.n_segments:
         raise IndexError(f"row {row} of {dataset.n_segments}")
+    from ecgconsole.signals.beats import pulses, r_peaks
+
     rows = slice(row, row + 1)
     columns = {name: dataset.column(name, rows)[0] for name in dataset.column_names}
     physical = dataset.signal_rows(rows)[0] * columns["scale"][:, None]
@@ -99,6 +104,8 @@ def describe_reason(label: str) -> str:
 
 
 def _beats(values: np.ndarray, rate_hz: float, detector: Any) -> np.ndarray:
+    from ecgconsole.signals.filtering import mirrored, spectrum
+
     context = round(_CONTEXT_SECONDS * rate_hz)
     row = mirrored(values.astype(np.float32), -context, len(values) + context)[None]
     time_s = detector(spectrum(row), row.shape[1], rate_hz).time_s - context / rate_hz
@@ -108,6 +115,9 @@ def _beats(values: np.ndarray, rate_hz: float, detector: Any) -> np.ndarray:
 def _recorded(
     root: Path, header: RecordHeader, kind: int, names: list[str], start_seconds: float, seconds: float
 ) -> Trace | None:
+    from ecgconsole.signals.reading import SegmentSamples
+    from ecgconsole.signals.tracks import tracks_of
+
     samples = SegmentSamples(root, header.path)
     for track in tracks_of(header, tuple(names)):
         values = _samples(track, samples, start_seconds, seconds)
@@ -117,6 +127,8 @@ def _recorded(
 
 
 def _samples(track: Track, samples: SegmentSamples, start_seconds: float, seconds: float) -> np.ndarray:
+    from ecgconsole.signals.tracks import read_piece
+
     first, last = (round(s * track.rate_hz) for s in (start_seconds, start_seconds + seconds))
     piece = read_piece(track, samples, first, last)
     values = np.full(last - first, np.nan, np.float32)

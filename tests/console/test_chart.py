@@ -82,6 +82,19 @@ def column_of(chart: Chart, sign: str) -> list[int]:
     return sorted({i for row in rows(chart) for i, c in enumerate(row) if c == sign})
 
 
+async def test_a_line_that_grows_redraws_few_rows(monkeypatch):
+    async with OneChart().run_test(size=(100, 30)) as pilot:
+        chart = pilot.app.query_one(Chart)
+        chart.plot(loss(300)[:1])
+        await pilot.pause()
+        rows_drawn = []
+        monkeypatch.setattr(chart, "refresh", lambda *regions: rows_drawn.append(len(regions)))
+        for n in range(301, 401):
+            chart.plot(loss(n)[:1])
+        assert np.mean(rows_drawn) < 6  # of 30: the number of points, and where the line grows
+        assert max(rows_drawn) >= 20  # when the axis leaps
+
+
 async def test_zoom_shows_a_part_and_says_how_many_points_it_is():
     async with OneChart().run_test(size=(100, 14)) as pilot:
         chart = pilot.app.query_one(Chart)

@@ -12,6 +12,7 @@ from ecgconsole.console.raster import (
     braille,
     column_extremes,
     gap_columns,
+    held,
     line_dots,
     point_dots,
     short_number,
@@ -193,3 +194,18 @@ def test_gaps_and_points_fall_into_their_columns():
 def test_what_is_visible_has_a_neighbour_on_either_side():
     assert visible(np.arange(10.0), Range(3.5, 5.5)) == slice(3, 7)
     assert visible(np.arange(10.0), Range(-5, 50)) == slice(0, 11)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_held_axis_moves_in_leaps_and_always_shows_everything(log):
+    axis, moved = None, 0
+    for step in range(10, 1000):
+        needed = Range(1.0, float(step), log)
+        now = held(needed, axis)
+        moved += now != axis
+        axis = now
+        low, high = axis.position(np.array([needed.low, needed.high]))
+        assert 0 <= low < high <= 1 + 1e-9
+    assert moved < 45
+    assert held(Range(1.0, 20.0, log), axis) == Range(1.0, 20.0, log)
+    assert held(Range(1.0, 20.0, not log), axis) == Range(1.0, 20.0, not log)

@@ -68,7 +68,7 @@ class Data(Page):
         yield SearchLine()
 
     def on_mount(self) -> None:
-        self.query_one("#viewer").border_title = "Waveform"
+        self.entitle("#viewer", "Waveform")
         self._wave.show([[("enter on a patient shows the first segment", "muted")]], None)
 
     @property
@@ -131,7 +131,7 @@ class Data(Page):
         self._table.fill(columns, rows)
         what = f"Rejected: {self._listed_for}" if self._kind == "rejected" else self._kind.capitalize()
         more = " (the first)" if len(self._listed) == source.REJECTED_SHOWN and self._kind == "rejected" else ""
-        self.query_one("#tables").border_title = f"{what} · {len(rows):,}{more}"
+        self.entitle("#tables", f"{what} · {len(rows):,}{more}")
 
     # Tables
 

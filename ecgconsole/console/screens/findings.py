@@ -63,7 +63,8 @@ class FindingsPage(Page):
             yield Table(_MISSING["patterns"], id="table")
         with Vertical(id="shown", classes="panel"), ContentSwitcher(initial="wave"):
             yield Waveform(id="wave")
-            yield Chart("component 1", "the map shows here once there are embeddings", id="map", legend=True)
+            empty = "the map shows here once there are embeddings"
+            yield Chart("component 1", empty, id="map", legend=True, hold=False)
             yield Rows(id="detail")
         yield SearchLine()
 
@@ -121,7 +122,7 @@ class FindingsPage(Page):
     def _draw(self) -> None:
         self._table.empty = self._why_empty()
         self.query_one(ContentSwitcher).current = VIEWS[self._view]
-        self.query_one("#tables").border_title = self._view.capitalize()
+        self.entitle("#tables", self._view.capitalize())
         if self._view == "map":
             self._draw_groups()
             if self._map is None:
@@ -164,11 +165,11 @@ class FindingsPage(Page):
         detail = self.query_one("#detail", Rows)
         detail.show(wrapped_rows(rows, detail.size.width or self.size.width - 4))
         if self._view != "patterns":
-            self.query_one("#shown").border_title = title
+            self.entitle("#shown", title)
 
     def _show_pattern(self, at: int) -> None:
         examples = tables.examples_of(self._findings.patterns["patterns"][at])
-        self.query_one("#shown").border_title = "Waveform"
+        self.entitle("#shown", "Waveform")
         if not examples:
             self.query_one("#wave", Waveform).show([[("no example of this pattern was kept", "muted")]], None)
             return
@@ -233,7 +234,7 @@ class FindingsPage(Page):
             chart.plot(tuple(series))
             title += f" · {len(x):,} of {count(self._map.total, 'segment')}"
         if self._view == "map":
-            self.query_one("#shown").border_title = title
+            self.entitle("#shown", title)
 
     # Actions
 

@@ -23,7 +23,7 @@ from ecgconsole.console.sources import logfile as source
 from ecgconsole.console.sources.logfile import LEVELS, Filter, Line
 from ecgconsole.text import sanitise, size
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 # What grew by more than this since the last look is not read through but jumped over.
 _BURST_BYTES = 4 << 20
 _TONES = {"INFO": "plain", "WARN": "warning", "ERROR": "failed"}

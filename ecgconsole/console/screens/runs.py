@@ -57,7 +57,7 @@ class Runs(Page):
         yield SearchLine()
 
     def on_mount(self) -> None:
-        self.query_one("#list").border_title = "Runs"
+        self.entitle("#list", "Runs")
         self.set_interval(POLL_SECONDS, self.fresh)
 
     @property
@@ -115,7 +115,7 @@ class Runs(Page):
         self._chart.x_name = AXES[self._axis]
         self._chart.plot(tuple(series))
         title = f"{sanitise(self._metric).replace('_', ' ') or 'metrics'} by {AXES[self._axis]}"
-        self.query_one("#overlay").border_title = title + (" · log y" if self._chart.log_axis else "")
+        self.entitle("#overlay", title + (" · log y" if self._chart.log_axis else ""))
 
     def _metrics(self) -> list[str]:
         """Names in the runs that are drawn, the most telling first."""
