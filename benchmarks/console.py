@@ -118,11 +118,20 @@ class MadeRun:
         self.snapshot = fold(self.snapshot, self._events.write({"kind": kind, "stage": stage, **fields}))
         write_state(self.run.state, this_process(), {}, self.snapshot)
 
-    def grow(self) -> None:
+    def trained(self, steps: int) -> None:
+        """So many steps lie behind it."""
+        for _ in range(steps):
+            self._events.write(self._metric())
+
+    def _metric(self) -> dict[str, object]:
         self.step += 1
+        loss = 5 * np.exp(-self.step / 800) + 1 + 0.05 * np.random.default_rng(self.step).normal()
+        values = {"train_loss": loss, "learning_rate": 3e-4}
+        return {"kind": "metric", "stage": "train", "step": self.step, "epoch": self.step // 50, "values": values}
+
+    def grow(self) -> None:
+        self.emit(**self._metric())
         rng = np.random.default_rng(self.step)
-        loss = 5 * np.exp(-self.step / 200) + 1 + 0.05 * rng.normal()
-        self.emit("metric", "train", step=self.step, epoch=self.step // 50, values={"train_loss": loss})
         self.emit("progress", "train", done=self.step, total=5000, unit="steps", rate=2.0,
                   remaining_seconds=(5000 - self.step) / 2)  # fmt: skip
         gpu = {
@@ -194,8 +203,9 @@ def metrics(folder: Path) -> None:
 
 def growing(home: Path, seconds: float) -> None:
     job = MadeRun(home / "grows")
+    job.trained(2000)
     job.grow()
-    print("the console on a run (percent of a core, terminal output)")
+    print("the console on a run of 2,000 steps (percent of a core, terminal output)")
     terminal = Terminal(job.workspace.folder, home)
     first = terminal.seconds_until("dashboard", terminal.begun)
     whole = terminal.seconds_until("of 5,000 steps", terminal.begun)
