@@ -10,6 +10,7 @@ from ecgconsole.training import train
 from ecgconsole.training.checkpoints import load
 from ecgconsole.workspace import Workspace
 
+from . import two_ranks
 from .material import Recorder, small_config
 
 TWO = "training.world_size=2"
@@ -47,6 +48,7 @@ def together(tmp_path_factory: pytest.TempPathFactory, dataset_path) -> tuple[Wo
     return workspace, recorder, result
 
 
+@pytest.mark.slow
 def test_two_ranks_train_as_one_process_does_with_the_joined_batch(alone, together):
     """The same losses and monitors, epoch by epoch, and the same weights, but for the order of sums."""
     one, two = ([e for e in r.of("metric") if "val_loss" in e["values"]] for r in (alone[1], together[1]))
@@ -61,3 +63,35 @@ def test_two_ranks_train_as_one_process_does_with_the_joined_batch(alone, togeth
     assert together[2]["epochs"] == 2
     assert together[1].warnings() == []
     assert not ranks_alive()
+
+
+@pytest.fixture(scope="module")
+def one_batch(tmp_path_factory: pytest.TempPathFactory, dataset_path) -> tuple[list[dict], dict]:
+    folder = tmp_path_factory.mktemp("two_ranks")
+    torch.multiprocessing.spawn(two_ranks.main, (str(dataset_path), str(folder)), nprocs=2)
+    found = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    return found, two_ranks.alone(dataset_path)
+
+
+@pytest.mark.parametrize("case", two_ranks.CASES)
+def test_loss_terms_and_gradients_of_one_batch_are_those_of_one_process(one_batch, case):
+    """Whole, in pieces, and with a signal that only one rank has, or none: an unused parameter keeps no gradient."""
+    found, expected = one_batch
+    terms, gradients = expected[case]
+    for rank in found:
+        assert rank[case][0].keys() == terms.keys()
+        for name, value in terms.items():
+            torch.testing.assert_close(rank[case][0][name], value, rtol=1e-5, atol=1e-6)
+        assert rank[case][1].keys() == gradients.keys()
+        for name, gradient in gradients.items():
+            own = rank[case][1][name]
+            assert (own is None) == (gradient is None), name
+            if gradient is not None:
+                torch.testing.assert_close(own, gradient, rtol=1e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+    for name in gradients:
+        a, b = (rank[case][1][name] for rank in found)
+        assert a is b is None or torch.equal(a, b), name
+
+
+def test_when_the_memory_of_one_rank_ends_all_try_again_together(one_batch):
+    assert [rank["out of memory"] for rank in one_batch[0]] == [["out of memory"] * 2] * 2
