@@ -43,8 +43,8 @@ def make_folder(folder: Path, patients: int = PATIENTS, clinical: Path | None = 
     return workspace
 
 
-def write_report(workspace: Workspace, **report: object) -> str:
-    config = report_config(workspace.folder.parent / "cohort", **report)
+def write_report(workspace: Workspace, clinical: Path | None = None, **report: object) -> str:
+    config = report_config(workspace.folder.parent / "cohort", clinical, **report)
     page.run(config, workspace, Reporter("report", lambda event: None), Stop())
     return workspace.report.read_text(encoding="utf-8")
 

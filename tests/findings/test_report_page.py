@@ -14,8 +14,9 @@ import pytest
 from ecgconsole.errors import InputError
 from ecgconsole.text import alias
 from ecgconsole.workspace import Workspace, write_json
-from tests.findings.report_cohort import write_report
+from tests.findings.report_cohort import make_folder, write_report
 
+DATE = r"\b(1[89]|2[0-2])\d\d-\d\d-\d\d"
 STAGES = ("build", "train", "embed", "discover", "validate", "stroke")
 
 
@@ -95,7 +96,7 @@ def test_no_id_no_date_no_record_and_no_path_is_on_the_page(reported):
     assert not tokens & ids
     # Shorter numbers are also coordinates.
     assert not tokens & {n for n in numbers if len(n) >= 5}
-    assert not re.search(r"\b(1[89]|2[0-2])\d\d-\d\d-\d\d", html)
+    assert not re.search(DATE, html)
     assert not any(Path(str(r)).name in html for r in rejected["record"] if r)
     assert str(reported.folder) not in html
     assert str(reported.folder.parent) not in html
@@ -136,7 +137,7 @@ def test_small_groups_are_hidden_unless_asked_for(copy):
 def test_events_of_few_patients_are_in_no_sentence(copy):
     def few(document):
         endpoint = document["endpoints"]["future_stroke"]
-        endpoint.update(status="not estimable", models=[], events=7, patients=64, unknown=9)
+        endpoint.update(status="not estimable", models=[], events=7, patients=64, unknown=0)
         endpoint["reason"] = "7 events and 57 without among 64 patients; 20 of each needed"
         document["tripod_ai"][5]["answer"] = "future_stroke: 7 events among 64"
 
@@ -248,3 +249,29 @@ def test_the_page_keeps_its_size(reported, copy):
     assert reported.report.stat().st_size < 1_500_000
     without = write_report(copy, waveforms=0)
     assert 'class="strip"' not in without
+
+
+@pytest.mark.slow
+def test_of_true_tables_no_id_and_no_time_reaches_the_page(real_data, tmp_path):
+    """The clinical demo's own ids, admissions, stays, dates of birth and death, against the page made of them."""
+    tables = real_data / "mimic3-clinical-demo"
+    workspace = make_folder(tmp_path, 100, tables)
+    html = write_report(workspace, clinical=tables)
+    tokens = set(re.findall(r"[A-Za-z0-9]+", html))
+    secret: set[str] = set()
+    times: set[str] = set()
+    for name in ("PATIENTS", "ADMISSIONS", "ICUSTAYS"):
+        table = pd.read_csv(tables / f"{name}.csv", dtype=str)
+        for column in table.columns:
+            values = set(table[column].dropna())
+            if column.endswith("_id") or column == "row_id":
+                secret |= {v for v in values if len(v) >= 5}
+            if column.startswith(("do", "in", "out")) or column.endswith("time"):
+                times |= {v for v in values if re.match(DATE, v)}
+    assert len(secret) > 300
+    assert len(times) > 500
+    assert not tokens & secret
+    assert not re.search(DATE, html)
+    assert not {t for time in times for t in time.split() if t in html and t != "00:00:00"}
+    # Three occlusive strokes among a hundred: no figure, and not the number three.
+    assert "<10 with the event" in Page(html).text

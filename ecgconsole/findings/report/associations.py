@@ -16,7 +16,8 @@ def section(sources: Sources, pattern_names: dict[int, str], minimum: int) -> di
     found = sources.validation
     if found is None:
         return None
-    tests = [t for t in found["tests"] if not _has_small_margin(t["table"], minimum)]
+    told = set(pattern_names) or {t["pattern"] for t in found["tests"]}
+    tests = [t for t in found["tests"] if t["pattern"] in told and not _has_small_margin(t["table"], minimum)]
     shown = tests[:MOST_ROWS]
     scale = charts.forest_scale(
         [t["ci_low"] for t in shown if t["ci_low"]], [t["ci_high"] for t in shown if t["ci_high"]]
