@@ -83,6 +83,8 @@ def train_in(
     training = config.training
     arithmetic = arithmetic_of(training.device, training.precision, ranks.local_rank)
     use_all_cores(ranks.local_size)
+    if arithmetic.device.type == "cuda":
+        torch.cuda.set_device(arithmetic.device)  # or every rank would also open the first GPU
     with Dataset(workspace.dataset) as dataset:
         start = None
         if ranks.is_chief:
