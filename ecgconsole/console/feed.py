@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ecgconsole.console.sources.metrics import Columns, MetricReader
 from ecgconsole.jobs.done import read_records
 from ecgconsole.jobs.events import EventReader
 from ecgconsole.jobs.snapshot import Snapshot
@@ -20,13 +21,16 @@ READINGS_KEPT = 120
 
 @dataclass(frozen=True)
 class Update:
-    """What was read at one time: the last run's snapshot and gauges, and events not seen before.
+    """What was read at one time: the last run's snapshot and gauges, and what was not seen before: events, and all
+    metrics as columns by name. A training has hundreds of thousands of metrics and progress events: of these only
+    validations and a build's progress are among ``events``.
 
     ``first`` marks the events of a run that begins here.
     """
 
     snapshot: Snapshot | None
     events: tuple[dict[str, Any], ...] = ()
+    metrics: Mapping[str, Columns] = field(default_factory=dict)
     first: bool = False
     readings: tuple[dict[str, Any], ...] = ()
     done: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -43,6 +47,7 @@ class Feed(threading.Thread):
         self._runs_read: set[str] = set()
         self._events: EventReader | None = None
         self._gauges: EventReader | None = None
+        self._metrics: MetricReader | None = None
         self._readings: deque[dict[str, Any]] = deque(maxlen=READINGS_KEPT)
 
     def end(self) -> None:
@@ -52,7 +57,7 @@ class Feed(threading.Thread):
         last: Update | None = None
         while True:
             for update in self.read():
-                if last is None or update.events or _shown(update) != _shown(last):
+                if last is None or update.events or update.metrics or _shown(update) != _shown(last):
                     self._post(update)
                     last = update
             if self._ended.wait(POLL_SECONDS):
@@ -67,7 +72,8 @@ class Feed(threading.Thread):
                 continue
             self._runs_read.add(run_id)
             run = self._workspace.run(run_id)
-            self._events, self._gauges = EventReader(run.events), EventReader(run.gauges)
+            self._events, self._gauges = EventReader(run.events, wanted=_is_wanted), EventReader(run.gauges)
+            self._metrics = MetricReader(run.events)
             self._readings.clear()
             updates += self._batches(run_id, first=True)
         if not updates:
@@ -75,19 +81,28 @@ class Feed(threading.Thread):
         return updates
 
     def _batches(self, run_id: str | None, first: bool) -> list[Update]:
-        if run_id is None or self._events is None or self._gauges is None:
+        if run_id is None or self._events is None or self._gauges is None or self._metrics is None:
             return [Update(None, done=read_records(self._workspace))]
         while batch := self._gauges.read_new():
             self._readings.extend(batch)
-        updates: list[Update] = []
-        while True:
-            events = tuple(self._events.read_new())
-            if updates and not events:
-                return updates
-            snapshot = read_run(self._workspace.run(run_id))
-            updates.append(
-                Update(snapshot, events, first and not updates, tuple(self._readings), read_records(self._workspace))
-            )
+        # The state after what the events say, or later.
+        events, metrics = self._new_events(self._events), self._metrics.take_new()
+        snapshot, done = read_run(self._workspace.run(run_id)), read_records(self._workspace)
+        return [Update(snapshot, events, metrics, first, tuple(self._readings), done)]
+
+    def _new_events(self, reader: EventReader) -> tuple[dict[str, Any], ...]:
+        events: list[dict[str, Any]] = []
+        before = -1
+        while reader.offset != before:
+            before = reader.offset
+            events += reader.read_new()
+        return tuple(events)
+
+
+def _is_wanted(line: bytes) -> bool:
+    if b'"kind": "metric"' in line:
+        return b'"val_loss"' in line
+    return b'"kind": "progress"' not in line or b'"patients"' in line
 
 
 def _shown(update: Update) -> tuple[Any, ...]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
+from ecgconsole.console.sources.metrics import Columns
+
 
 class MetricHistory:
-    """Grows by events; one column of steps and one of values for each metric's name.
+    """Grows by what is read; one column of steps and one of values for each metric's name.
 
     It spans runs: one that resumes at a step goes on from there, and what an earlier run measured at
     later steps (after its last checkpoint) is forgotten, as the training has forgotten it.
@@ -25,22 +26,16 @@ class MetricHistory:
         """The next metric is the first of another run."""
         self._begins = True
 
-    def add(self, events: Iterable[Mapping[str, Any]]) -> bool:
-        """Takes the ``metric`` events among these; true if there was one. Null becomes NaN, a gap."""
-        found = False
-        for event in events:
-            if event.get("kind") != "metric":
-                continue
-            if self._begins:
-                self._forget_from(event["step"])
-                self._begins = False
-            for name, value in event["values"].items():
-                steps = self._steps.setdefault(name, array("d"))
-                values = self._values.setdefault(name, array("d"))
-                steps.append(event["step"])
-                values.append(float("nan") if value is None else value)
-                found = True
-        return found
+    def add(self, metrics: Mapping[str, Columns]) -> None:
+        """Columns of ``sources.metrics``, by name; null is NaN, a gap."""
+        if not metrics:
+            return
+        if self._begins:
+            self._forget_from(min(columns.step[0] for columns in metrics.values()))
+            self._begins = False
+        for name, columns in metrics.items():
+            self._steps.setdefault(name, array("d")).extend(columns.step)
+            self._values.setdefault(name, array("d")).extend(columns.value)
 
     def names(self) -> list[str]:
         return list(self._values)

@@ -58,7 +58,7 @@ class Session:
     def take(self, update: Update) -> None:
         if update.first:
             self.history.begin_run()
-        self.history.add(update.events)
+        self.history.add(update.metrics)
         for event in update.events:
             self.away.add(event)
             self.building.add(event)

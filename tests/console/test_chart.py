@@ -10,6 +10,7 @@ from textual.app import App, ComposeResult
 
 from ecgconsole.console.chart import Chart, Marks, Series
 from ecgconsole.console.history import MetricHistory
+from ecgconsole.console.sources.metrics import Columns
 
 
 class OneChart(App[None]):
@@ -239,14 +240,19 @@ async def test_a_million_points_make_no_copy_of_them(monkeypatch):
         assert peak < y.nbytes / 4
 
 
-def metric(step: int, loss: float | None) -> dict:
-    return {"kind": "metric", "step": step, "values": {"train_loss": loss}}
+def metrics(rows) -> dict[str, Columns]:
+    columns = Columns()
+    for step, value in rows:
+        columns.step.append(step)
+        columns.value.append(value)
+    return {"train_loss": columns}
 
 
 def test_history_keeps_gaps():
     history = MetricHistory()
-    assert history.add([metric(1, 1.0), metric(2, None), metric(3, 0.5)])
-    assert not history.add([{"kind": "progress", "done": 1}])
+    history.add(metrics([(1, 1.0), (2, np.nan)]))
+    history.add({})
+    history.add(metrics([(3, 0.5)]))
     steps, values = history.series("train_loss")
     assert steps.tolist() == [1, 2, 3]
     assert np.isnan(values).tolist() == [False, True, False]
@@ -255,12 +261,12 @@ def test_history_keeps_gaps():
 
 def test_history_of_a_resumed_run_goes_on_where_it_resumed_and_one_from_the_start_is_new():
     history = MetricHistory()
-    history.add([metric(s, 1.0) for s in range(1, 11)])
+    history.add(metrics([(s, 1.0) for s in range(1, 11)]))
     history.begin_run()
-    history.add([metric(8, 2.0), metric(9, 2.0)])
+    history.add(metrics([(8, 2.0), (9, 2.0)]))
     steps, values = history.series("train_loss")
     assert steps.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert values[-3:].tolist() == [1, 2, 2]
     history.begin_run()
-    history.add([metric(1, 3.0)])
+    history.add(metrics([(1, 3.0)]))
     assert history.series("train_loss")[0].tolist() == [1]

@@ -74,6 +74,12 @@ class MetricReader:
             pass
         return found
 
+    def take_new(self) -> dict[str, Columns]:
+        """What was added since the last call, which is then no longer kept here."""
+        self.read_new()
+        taken, self.series = self.series, {}
+        return taken
+
     def _take(self, block: bytes) -> bool:
         wanted = block.count(_METRIC)
         if not wanted:
