@@ -17,8 +17,6 @@ from ecgconsole.text import count, duration, size
 from ecgconsole.workspace import Workspace
 
 OPEN_FILES_WANTED = 1024
-# Of a build with both signals, on cores of 2020 or later; a slow disk makes it less.
-BUILD_SEGMENTS_PER_WORKER_S = 2000.0
 _HDF5_TRIAL = """
 import sys, h5py
 with h5py.File(sys.argv[1], "w") as file:
@@ -155,33 +153,34 @@ def _tables(folder: Path) -> Check:
 
 
 def _forecast(workspace: Workspace | None, config: Config) -> Check:
-    """Segments and bytes by the headers alone, at most."""
+    """What a build would give and take, by the headers and a sample of the recordings."""
     import time
 
-    from ecgconsole.dataset.discovery import discover
+    from ecgconsole.dataset.discovery import discover, waveform_dir
+    from ecgconsole.dataset.forecast import forecast
     from ecgconsole.dataset.people import select
-    from ecgconsole.dataset.plan import forecast_bytes, forecast_windows
+    from ecgconsole.dataset.scanning import discovered
 
     began = time.monotonic()
     try:
-        cohort = discover(config)
+        if workspace is None:
+            cohort = discover(config)
+        else:
+            cohort = discovered(config, workspace.header_index, None, lambda done, total: None)
+        took = duration(time.monotonic() - began)
+        workers = config.build.num_workers or _usable_cores()
+        made = forecast(waveform_dir(config), select(cohort.patients, config), config, workers)
     except EcgConsoleError as error:
         return Check("forecast", False, str(error), "", error.exit_code)
-    patients = select(cohort.patients, config)
-    windows = sum(forecast_windows(p, config) for p in patients)
-    needed = forecast_bytes(windows, config)
     free = shutil.disk_usage(_existing(workspace.folder)).free if workspace else None
-    took = duration(time.monotonic() - began)
-    workers = config.build.num_workers or _usable_cores()
-    build_s = windows / (BUILD_SEGMENTS_PER_WORKER_S * workers)
     return Check(
         "forecast",
-        free is None or needed * 2 < free,  # the shards and the merged file are there together
-        f"{count(len(patients), 'patient')}, at most {count(windows, 'segment')}, {size(needed)}, "
-        f"about {duration(max(60.0, build_s))} of build with {count(workers, 'worker')}"
-        f"{'' if free is None else f', {size(free)} free'} "
-        f"({cohort.headers:,} headers read in {took}, layout {cohort.layout})",
-        f"shards and merged file together need {size(2 * needed)}; lower build.max_patients, or another disk",
+        free is None or made.space_bytes < free,
+        f"{count(made.patients, 'patient')}, about {count(made.segments, 'segment')}, {size(made.bytes)}, "
+        f"{duration(max(60.0, made.seconds))} of build and {size(made.memory_bytes)} of memory with "
+        f"{count(workers, 'worker')}{'' if free is None else f', {size(free)} free'} "
+        f"({cohort.headers:,} headers looked at in {took}, {made.sampled:,} windows tried, layout {cohort.layout})",
+        f"shards and merged file together need {size(made.space_bytes)}; lower build.max_patients, or another disk",
         ExitCode.MACHINE,
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 from ecgconsole.config import Config
 from ecgconsole.dataset.discovery import Cohort, waveform_dir
 from ecgconsole.dataset.finished import build_identity, finished_result
+from ecgconsole.dataset.forecast import Foretold
 from ecgconsole.dataset.people import Patient, select
 from ecgconsole.dataset.plan import (
     ShardPlan,
@@ -66,13 +67,15 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
             from ecgconsole.dataset.tables import check_clinical
 
             check_clinical(config, patients)  # now, not after hours of recordings
+        foretold = Foretold(root, patients, config, workers)
         # What the end needs takes most of a second to import: meanwhile.
         threading.Thread(target=import_module, args=("ecgconsole.dataset.assemble",), daemon=True).start()
-        manifests = _build(plans, root, config, folder, workers, reporter, stop)
+        manifests, built = _build(plans, root, config, folder, workers, reporter, stop, foretold)
         stop.raise_if_requested(f"{len(plans)} of {len(plans)} shards")
         from ecgconsole.dataset.assemble import assemble
 
         result = assemble(cohort, patients, identity, manifests, split_file, config, workspace, workers, reporter)
+        foretold.compare(reporter, result, whole=built == len(plans))
     if not config.build.keep_shards:
         _remove(folder)
     return {**result, "forecast": forecast}
@@ -130,8 +133,10 @@ def _build(
     workers: Workers,
     reporter: Reporter,
     stop: Stop,
-) -> list[Manifest]:
-    """Every shard's manifest, in plan order: reused where it is committed and intact, built where not."""
+    foretold: Foretold,
+) -> tuple[list[Manifest], int]:
+    """Every shard's manifest, in plan order: reused where it is committed and intact, built where not; and how many
+    were built."""
     total = sum(len(p.patients) for p in plans)
     manifests: dict[str, Manifest] = {}
     for plan in plans:
@@ -163,12 +168,13 @@ def _build(
         segments = manifest.segments
         reporter.chunk(plan.number, len(plan.patients), segments, manifest.rejected, manifest.n_bytes, seconds)
         reporter.progress(done, total, "patients")
+        foretold.tell(reporter)
 
     def saved() -> str:
         return f"{len(manifests)} of {len(plans)} shards"
 
     build_shards(missing, root, config, folder, workers, stop, committed, saved, reporter.warning)
-    return [manifests[p.identity] for p in plans]
+    return [manifests[p.identity] for p in plans], len(missing)
 
 
 def _warn_of_cohort(

@@ -107,6 +107,22 @@ def _chunk(e: dict[str, Any]) -> str:
     )
 
 
+def _forecast(e: dict[str, Any]) -> str:
+    """What a build will give and take; at its end, how good that was."""
+    if "actual_segments" not in e:
+        return (
+            f"forecast: {count(e.get('segments') or 0, 'segment')}, {size(e.get('bytes') or 0)}, "
+            f"{duration(e.get('seconds'))}, {size(e.get('memory_bytes') or 0)} of memory, "
+            f"{size(e.get('space_bytes') or 0)} of disk at the fullest"
+        )
+    parts = []
+    for name, label in (("segments", "segments"), ("bytes", "bytes"), ("seconds", "time"), ("memory_bytes", "memory")):
+        foretold, came = e.get(name), e.get(f"actual_{name}")
+        if foretold and came:
+            parts.append(f"{label} {100 * (foretold / came - 1):+.0f} %")
+    return f"the forecast was off by: {', '.join(parts)}"
+
+
 def _metric(e: dict[str, Any]) -> str:
     return f"epoch {e.get('epoch')}, step {e.get('step')}: {values_text(e.get('values') or {})}"
 
@@ -136,6 +152,7 @@ _TEXTS = {
     "stage_skipped": _stage_skipped,
     "progress": _progress,
     "chunk": _chunk,
+    "forecast": _forecast,
     "metric": _metric,
     "checkpoint": _checkpoint,
     "warning": _warning,
