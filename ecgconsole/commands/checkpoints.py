@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,32 +26,33 @@ OptionalName = Annotated[str | None, typer.Argument(metavar="[CHECKPOINT]", help
 
 @app.command("list")
 def list_(folder: FolderOption = None, as_json: JsonOption = False) -> None:
-    """Every checkpoint, newest first: epoch, step, validation loss, age, size, why it is kept, state."""
-    from ecgconsole.training.checkpoints_index import list_checkpoints, why_kept
+    """Every checkpoint, newest first: epoch, step, validation loss, age, size, why it is kept, verified or not."""
+    from ecgconsole.training.checkpoints_index import list_checkpoints, problem_of, why_kept
 
     workspace = workspace_of(folder, must_exist=True)
     found = list_checkpoints(workspace)
     kept = why_kept(workspace, _keep(workspace))
+    problems = {c.path: problem_of(c.path) for c in found}
     if as_json:
-        say_json([_facts(c, kept.get(c.path)) for c in found])
+        say_json([_facts(c, kept.get(c.path), problems[c.path]) for c in found])
         return
     if not found:
         say(f"no checkpoints in {workspace.folder}")
         return
-    say(f"{'epoch':>5}  {'step':>9}  {'val loss':>8}  {'age':>8}  {'size':>8}  {'kept because':14}  {'state':9}  file")
+    say(f"{'epoch':>5}  {'step':>9}  {'val loss':>8}  {'age':>8}  {'size':>8}  {'kept because':14}  {'state':10}  file")
     for c in found:
         s = c.sidecar
         loss = "–" if s is None or s.val_loss is None else f"{s.val_loss:.4g}"
         epoch, step = (f"{s.epoch}", f"{s.step:,}") if s else ("–", "–")
         n_bytes = size(c.path.stat().st_size)
-        state = "✖ damaged" if c.problem else "○ whole"
+        problem = problems[c.path]
+        state = "✖ damaged" if problem else "✔ verified"
         say(
             f"{epoch:>5}  {step:>9}  {loss:>8}  {duration(time.time() - c.modified):>8}  {n_bytes:>8}  "
-            f"{kept.get(c.path, '–'):14}  {state:9}  {sanitise(c.name)}"
+            f"{kept.get(c.path, '–'):14}  {state:10}  {sanitise(c.name)}"
         )
-        if c.problem:
-            say(f"       {sanitise(c.problem)}")
-    say("whole: of the size that its record says; `checkpoints verify` reads the bytes")
+        if problem:
+            say(f"       {sanitise(problem)}")
 
 
 @app.command()
@@ -96,13 +96,7 @@ def verify(name: OptionalName = None, folder: FolderOption = None, as_json: Json
     paths = [index.find(workspace, name)] if name else [c.path for c in index.list_checkpoints(workspace)]
     if not paths:
         raise InputError(f"no checkpoints in {workspace.folder}")
-    problems: dict[Path, str | None] = {}
-    for path in paths:
-        try:
-            index.verify(path)
-            problems[path] = None
-        except InputError as error:
-            problems[path] = str(error)
+    problems = {path: index.problem_of(path) for path in paths}
     if as_json:
         say_json([{"path": str(p), "verified": problem is None, "problem": problem} for p, problem in problems.items()])
     else:
@@ -168,7 +162,7 @@ def _keep(workspace: Workspace) -> int:
     return resolved(workspace, None, None).config.training.keep_checkpoints
 
 
-def _facts(c: Checkpoint, kept: str | None) -> dict[str, Any]:
+def _facts(c: Checkpoint, kept: str | None, problem: str | None) -> dict[str, Any]:
     s = c.sidecar
     return {
         "path": str(c.path),
@@ -181,7 +175,8 @@ def _facts(c: Checkpoint, kept: str | None) -> dict[str, Any]:
         "size_bytes": c.path.stat().st_size,
         "modified": c.modified,
         "kept_because": kept,
-        "problem": c.problem,
+        "verified": problem is None,
+        "problem": problem,
     }
 
 

@@ -98,6 +98,15 @@ def verify(path: Path) -> Sidecar:
     return vouched(path, _bytes_of(path))
 
 
+def problem_of(path: Path) -> str | None:
+    """What ``verify`` would say is wrong; None: the file is whole."""
+    try:
+        verify(path)
+    except InputError as error:
+        return str(error)
+    return None
+
+
 def vouched(path: Path, data: bytes) -> Sidecar:
     """As ``verify``, for a file already read."""
     sha256 = hashlib.sha256(data).hexdigest()

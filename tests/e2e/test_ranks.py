@@ -72,11 +72,13 @@ def rest_of(process) -> list[dict]:
     return [json.loads(line) for line in out.splitlines()]
 
 
+@pytest.mark.parametrize("resume", ["auto", "none"])
 def test_a_rank_killed_by_9_restarts_all_from_the_last_checkpoint_with_the_same_weights(
-    commands, built, undisturbed, tmp_path
+    commands, built, undisturbed, tmp_path, resume
 ):
+    """Also where the command began a new line: the restart goes on with that line."""
     out = shutil.copytree(built, tmp_path / "out")
-    process = commands.start("train", "-o", out, *TRAIN)
+    process = commands.start("train", "-o", out, *TRAIN, "--resume", resume)
     read_until(process, after_an_epoch)
     victims = ranks(commands)
     assert len(victims) == 2
@@ -84,6 +86,7 @@ def test_a_rank_killed_by_9_restarts_all_from_the_last_checkpoint_with_the_same_
     events = rest_of(process)
     assert [e["code"] for e in events if e["kind"] == "warning"] == ["rank-died"]
     assert events[-1]["status"] == "done"
+    assert not (out / "previous").exists()
     assert same(weights(out), undisturbed)
     assert commands.none_left()
 
