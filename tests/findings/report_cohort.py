@@ -26,7 +26,7 @@ def report_config(cohort: Path, clinical: Path | None = None, **report: object) 
         discovery={"cluster_counts": (6,), "min_patients": 10, "min_effective_patients": 5, "max_patient_share": 0.5},
         validation={"min_patients": 5},
         stroke={"min_events": 5},
-        report={"map_points": 300, **report},
+        report={"map_points": 120, **report},
     )
 
 

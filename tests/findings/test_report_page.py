@@ -172,7 +172,7 @@ def test_points_of_the_map_carry_no_value_that_few_patients_share(reported):
     assert names[:2] == ["Pattern", "Split"]
     assert "Heart rate" in names
     assert len({len(c["codes"]) for c in data["colours"]} | {len(v) for v in data["x"].values()}) == 1
-    assert 50 <= len(data["x"]["neighbours"]) <= 300
+    assert 50 <= len(data["x"]["neighbours"]) <= 120
     assert set(data) == {"x", "y", "colours"}
 
 

@@ -38,7 +38,8 @@ def dataset_card(sources: Sources, minimum: int) -> list[tuple[str, str]] | None
         hours = dataset.n_segments * seconds / 3600
         channels = {kind: _channels(dataset, kind, minimum) for kind in ("ecg", "ppg")}
         patients = len(dataset.patients["id"])
-        labelled = any(name.startswith("labels/") for name in dataset.patients)
+        labels = [v for n, v in dataset.patients.items() if n.startswith("labels/") and n != "labels/in_tables"]
+        labelled = any((values >= 0).any() for values in labels)
         return [
             (
                 "What it is",
@@ -62,13 +63,13 @@ def dataset_card(sources: Sources, minimum: int) -> list[tuple[str, str]] | None
                 "Labels",
                 "discharge codes (ICD-9), deaths and prescriptions of the clinical tables, by admission and time"
                 if labelled
-                else "none: no clinical tables were given",
+                else "none: no clinical tables were given, or they are of other patients",
             ),
             ("Split", f"by patient, {' / '.join(text_of(f) for f in parameters['split']['fractions'])}, stratified"),
             (
                 "Whom it speaks for",
-                "people who were monitored in these units and whose recordings were kept: sicker than a ward, and "
-                "not a sample of any population",
+                "people who were monitored where these recordings were made, and whose recordings were kept; not a "
+                "sample of any population, and in intensive care sicker than most",
             ),
             ("Not for", "decisions about patients; timing between ECG and PPG (their clocks drift apart)"),
             ("Terms", "those of the recordings and tables it was made from; it holds real patient ids"),
