@@ -49,7 +49,7 @@ def where_time_goes(config: Config, path: Path) -> str:
     optimizer = torch.optim.AdamW(model.parameters())
     scaler = torch.amp.GradScaler(device.type, enabled=False)
     with Dataset(path) as dataset:
-        segments = read_split(dataset, "train")
+        segments = read_split(dataset, "train", settings.weight_beat > 0)
         order = (settings.batch_size, settings.segments_per_patient, settings.positive_within_seconds, 0)
         loader = Loader(dataset, Sampler(segments, *order), segments.rhythm, settings.num_workers, device)
         rate = dataset.sampling_rate_hz

@@ -77,7 +77,7 @@ def processor_time(config: Config, path: Path) -> None:
     """Processor time of preparing a batch beside that of a step on it: holds on a machine that is busy besides."""
     settings, arithmetic = config.training, arithmetic_of("cpu", "fp32")
     with Dataset(path) as dataset:
-        segments = read_split(dataset, "train")
+        segments = read_split(dataset, "train", settings.weight_beat > 0)
         sampler = Sampler(
             segments, settings.batch_size, settings.segments_per_patient, settings.positive_within_seconds, 0
         )

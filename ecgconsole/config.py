@@ -175,6 +175,7 @@ class TrainingConfig(_Section):
     weight_views: float = Field(1.0, ge=0, description="weight of NT-Xent between two views of one signal")
     weight_cross: float = Field(1.0, ge=0, description="weight of NT-Xent between ECG and PPG of one window")
     weight_rhythm: float = Field(1.0, ge=0, description="weight of predicting the stored rhythm columns of a window")
+    weight_beat: float = Field(1.0, ge=0, description="weight of predicting the mean beat of a window and its spread")
     weight_decorrelation: float = Field(
         0.0, ge=0, description="weight of VICReg's variance and covariance terms, for small batches"
     )

@@ -23,20 +23,25 @@ from ecgconsole.training.encoder import SD_FLOOR, normalise
 from ecgconsole.training.sampler import AUGMENT_STREAM
 
 # Limits, in standard deviations of the segment where they are amplitudes.
-NOISE_SD = 0.25
+NOISE_SD = 0.4
 WANDER_SD = 0.5
 WANDER_HZ = (0.05, 0.5)
 MAINS_SD = 0.15
 MAINS_HZ = (50.0, 60.0)
 GAIN_DRIFT = 0.3
 GAIN_DRIFT_HZ = (0.05, 0.4)
-DROPPED_SECONDS = 1.5
+DROPPED_SECONDS = 2.0
 SMOOTHING_SECONDS = 0.04
-FLIP_SHARE = (0.2, 0.0)
+# Amplitudes to a power between 2 ** -BEND and 2 ** BEND.
+BEND = 0.5
+# A delayed copy of up to this share and delay, either sign.
+ECHO = 0.6
+ECHO_SECONDS = 0.032
+FLIP_SHARE = (0.5, 0.0)
 
 _NAMES = (
     "offset", "noise", "noise_at", "wander", "wander_hz", "wander_phase", "mains", "mains_hz", "mains_phase",
-    "drift", "drift_hz", "drift_phase", "drop", "drop_at", "smooth", "flip",
+    "drift", "drift_hz", "drift_phase", "drop", "drop_at", "smooth", "flip", "bend", "echo", "echo_at",
 )  # fmt: skip
 N_DRAWS = len(_NAMES)
 _NOISE_BANK_SAMPLES = 1 << 20
@@ -56,9 +61,10 @@ def crop_samples(sampling_rate_hz: float, shift_seconds: float) -> int:
 def augment(signal: Tensor, uniform: Tensor, sampling_rate_hz: float, shorter_by: int) -> Tensor:
     """Views of segments: (n, 2, T) physical and uniform (n, 2, N_DRAWS) to (n, 2, T - shorter_by), in units of sd.
 
-    Each signal of each segment gets, independently: a crop of the same rate, slow gain drift, smoothing or
-    sharpening, baseline wander, mains, white noise, one block dropped (half of the segments), and ECG may be
-    turned upside down. A signal that is all zero stays near zero but for noise.
+    Each signal of each segment gets, independently: a crop of the same rate, smoothing or sharpening, an echo of a few
+    hundredths of a second and bent amplitudes (waves of another shape at the same times, as from an electrode
+    elsewhere), slow gain drift, baseline wander, mains, white noise, one block dropped (half of the segments), and
+    half of the ECG are turned upside down. A signal that is all zero stays near zero but for noise.
     """
     u = dict(zip(_NAMES, uniform.unbind(-1), strict=True))
     x = torch.stack([normalise(signal[:, c], floor) for c, floor in enumerate(SD_FLOOR)], dim=1)
@@ -69,6 +75,7 @@ def augment(signal: Tensor, uniform: Tensor, sampling_rate_hz: float, shorter_by
     width = 2 * round(SMOOTHING_SECONDS * sampling_rate_hz / 2) + 1
     smooth = F.avg_pool1d(x, width, 1, width // 2, count_include_pad=False)
     x = torch.lerp(x, smooth, (1.5 * u["smooth"] - 0.5).unsqueeze(-1))
+    x = _bent(_with_echo(x, u["echo"], u["echo_at"], sampling_rate_hz), u["bend"])
     x = x * (1 + _sine(time_s, GAIN_DRIFT * u["drift"], _between(GAIN_DRIFT_HZ, u["drift_hz"]), u["drift_phase"]))
     x = x + _sine(time_s, WANDER_SD * u["wander"], _between(WANDER_HZ, u["wander_hz"]), u["wander_phase"])
     if sampling_rate_hz > 2 * max(MAINS_HZ):
@@ -91,6 +98,19 @@ def _crop(x: Tensor, u: Tensor, shorter_by: int) -> Tensor:
     offset = (u * (shorter_by + 1)).long().clamp_max(shorter_by)
     index = offset.unsqueeze(-1) + torch.arange(x.shape[-1] - shorter_by, device=x.device)
     return x.gather(-1, index)
+
+
+def _with_echo(x: Tensor, u_share: Tensor, u_delay: Tensor, sampling_rate_hz: float) -> Tensor:
+    """x(t) + share x(t + delay): one filter for the whole segment, which moves all beats alike."""
+    samples = x.shape[-1]
+    delay = 1 + (u_delay * ECHO_SECONDS * sampling_rate_hz).long().clamp_max(samples - 1)
+    index = (torch.arange(samples, device=x.device) + delay.unsqueeze(-1)).clamp_max(samples - 1)
+    return x + (ECHO * (2 * u_share - 1)).unsqueeze(-1) * x.gather(-1, index)
+
+
+def _bent(x: Tensor, u: Tensor) -> Tensor:
+    """Amplitudes to a power, signs kept: small waves beside large ones grow or shrink."""
+    return x.sign() * x.abs() ** torch.exp2(BEND * (2 * u - 1)).unsqueeze(-1)
 
 
 def _sine(time_s: Tensor, amplitude: Tensor, frequency_hz: Tensor, phase: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 # Below this standard deviation (mV, NU) a segment is not scaled up to unit variance: a flat line stays flat.
 SD_FLOOR = (0.01, 0.001)
 CLAMP_SD = 10.0
+POOLED_STAGES = 2
 
 
 def normalise(signal: Tensor, sd_floor: float) -> Tensor:
@@ -72,11 +73,17 @@ class ResidualStage(nn.Module):
         return F.relu(y + self.skip(x))
 
 
+def pool(x: Tensor) -> Tensor:
+    """(n, C, L) to (n, 3 C): mean, maximum and standard deviation over time."""
+    spread = (x.var(-1, unbiased=False) + 1e-5).sqrt()
+    return torch.cat((x.mean(-1), x.amax(-1), spread), dim=-1)
+
+
 class SignalEncoder(nn.Module):
     """One signal to one embedding: (n, T) in physical units to (n, embedding_dim).
 
-    Pooled over time by mean, maximum and standard deviation: variability of beats is a spread over
-    time, which a mean alone cannot carry. Works for any T.
+    The last two stages are pooled over time by mean, maximum and standard deviation: variability of beats is a
+    spread over time, which a mean alone cannot carry. Works for any T.
     """
 
     def __init__(self, hidden_dims: Sequence[int], embedding_dim: int, sd_floor: float) -> None:
@@ -86,14 +93,16 @@ class SignalEncoder(nn.Module):
         self.stem_norm = nn.GroupNorm(_groups(hidden_dims[0]), hidden_dims[0])
         pairs = zip((hidden_dims[0], *hidden_dims[:-1]), hidden_dims, strict=True)
         self.stages = nn.Sequential(*(ResidualStage(a, b) for a, b in pairs))
-        self.out = nn.Linear(3 * hidden_dims[-1], embedding_dim)
+        self.out = nn.Linear(3 * sum(hidden_dims[-POOLED_STAGES:]), embedding_dim)
 
     def forward(self, signal: Tensor) -> Tensor:
         x = normalise(signal, self.sd_floor).unsqueeze(1)
         x = F.relu(self.stem_norm(self.stem(x)))
-        x = self.stages(x).float()
-        spread = (x.var(-1, unbiased=False) + 1e-5).sqrt()
-        return self.out(torch.cat((x.mean(-1), x.amax(-1), spread), dim=-1))
+        outputs = []
+        for stage in self.stages:
+            x = stage(x)
+            outputs.append(x)
+        return self.out(torch.cat([pool(y.float()) for y in outputs[-POOLED_STAGES:]], dim=-1))
 
 
 class Projector(nn.Sequential):
@@ -110,16 +119,25 @@ class Model(nn.Module):
     and may be averaged: with a projector apart for each, they did not (retrieval of a window's PPG by its ECG on
     test patients, mean reciprocal rank of the embeddings: 0.01 apart, 0.19 with one linear map, 0.04 untrained).
 
-    ``n_rhythm`` is the number of rhythm columns that the heads predict from an embedding (0: none).
+    ``n_rhythm`` is the number of rhythm columns that the heads predict from an embedding, ``n_beat`` of points of the
+    mean beat that the ECG's predicts (0: none).
     """
 
-    def __init__(self, embedding_dim: int, hidden_dims: Sequence[int], projection_dim: int, n_rhythm: int = 0) -> None:
+    def __init__(
+        self,
+        embedding_dim: int,
+        hidden_dims: Sequence[int],
+        projection_dim: int,
+        n_rhythm: int = 0,
+        n_beat: int = 0,
+    ) -> None:
         super().__init__()
         self.embedding_dim = embedding_dim
         self.encoders = nn.ModuleList(SignalEncoder(hidden_dims, embedding_dim, floor) for floor in SD_FLOOR)
         self.view_projectors = nn.ModuleList(Projector(embedding_dim, projection_dim) for _ in SD_FLOOR)
         self.cross_projector = nn.Linear(embedding_dim, projection_dim, bias=False)
         self.rhythm_heads = nn.ModuleList(nn.Linear(embedding_dim, n_rhythm) for _ in SD_FLOOR if n_rhythm)
+        self.beat_head = nn.Linear(embedding_dim, n_beat) if n_beat else nn.Identity()
 
     def encode(self, signal: Tensor, present: Tensor) -> Tensor:
         """(n, 2, T) and bool (n, 2) to one float32 embedding a signal, (n, 2, embedding_dim); zero where absent."""

@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgconsole.dataset import Dataset
+from ecgconsole.training.beat_shape import beat_shapes
 
 # Rhythm columns that the encoders learn to predict, and how each is made comparable before it is standardised.
 RHYTHM_TARGETS: tuple[tuple[str, str], ...] = (
     ("rhythm/median_rr_s", "log"),
     ("rhythm/rr_cv", "log"),
     ("rhythm/rr_irregular_share", "identity"),
+    ("rhythm/rmssd_normalised", "log"),
+    ("rhythm/rr_entropy", "identity"),
+    ("rhythm/early_beats", "identity"),
 )
 _LOG_FLOOR = 1e-2
 
@@ -25,7 +29,8 @@ class Segments:
 
     ``rows`` int64 (rows of ``/signal``); ``patient`` and ``record`` int64 codes, equal where the text is equal;
     ``start_s`` float64 from the record's first sample; ``scale`` float32 (N, 2); ``present`` bool (N, 2);
-    ``rhythm`` float32 (N, R), not a number where not known.
+    ``rhythm`` float32 (N, R), not a number where not known: the columns of ``RHYTHM_TARGETS``, then the mean beat
+    where it was asked for.
     """
 
     rows: NDArray[np.int64]
@@ -40,8 +45,11 @@ class Segments:
         return len(self.rows)
 
 
-def read_split(dataset: Dataset, split: str) -> Segments:
-    """The segments of ``split`` (train, val or test) that have at least one signal."""
+def read_split(dataset: Dataset, split: str, with_beats: bool = False) -> Segments:
+    """The segments of ``split`` (train, val or test) that have at least one signal.
+
+    ``with_beats`` also measures their mean beats, for which every signal is read once.
+    """
     present = dataset.present
     rows = np.flatnonzero((dataset.split == split) & present.any(1)).astype(np.int64)
     unknown = np.full(dataset.n_segments, np.nan, np.float32)
@@ -49,6 +57,9 @@ def read_split(dataset: Dataset, split: str) -> Segments:
     rhythm = [
         _transformed((dataset.column(name) if name in known else unknown)[rows], how) for name, how in RHYTHM_TARGETS
     ]
+    targets = np.stack(rhythm, axis=1).astype(np.float32)
+    if with_beats:
+        targets = np.concatenate((targets, beat_shapes(dataset, rows)), axis=1)
     return Segments(
         rows=rows,
         patient=_codes(dataset.patient_id, rows),
@@ -56,7 +67,7 @@ def read_split(dataset: Dataset, split: str) -> Segments:
         start_s=dataset.column("segment/start_seconds")[rows],
         scale=dataset.scale[rows],
         present=present[rows],
-        rhythm=np.stack(rhythm, axis=1).astype(np.float32),
+        rhythm=targets,
     )
 
 

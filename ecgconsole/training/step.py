@@ -64,13 +64,18 @@ def objective(model: Model, embeddings: Tensor, batch: Batch, training: Training
         terms["loss_decorrelation"] = torch.stack(parts).mean()
     if training.weight_rhythm and len(model.rhythm_heads):
         predicted = torch.stack([head(embeddings[:, c]) for c, head in enumerate(model.rhythm_heads)], dim=1)
-        target = batch.rhythm.flatten(0, 1).unsqueeze(1).expand_as(predicted)
+        target = batch.rhythm[..., : predicted.shape[-1]].flatten(0, 1).unsqueeze(1).expand_as(predicted)
         target = target.masked_fill(~present.unsqueeze(-1), float("nan"))
         terms["loss_rhythm"] = rhythm_error(predicted, target)
+    if training.weight_beat:
+        predicted = model.beat_head(embeddings[:, 0])
+        target = batch.rhythm[..., -predicted.shape[-1] :].flatten(0, 1)
+        terms["loss_beat"] = rhythm_error(predicted, target.masked_fill(~present[:, :1], float("nan")))
     weights = {
         "loss_views": training.weight_views,
         "loss_cross": training.weight_cross,
         "loss_rhythm": training.weight_rhythm,
+        "loss_beat": training.weight_beat,
         "loss_decorrelation": training.weight_decorrelation,
     }
     loss = sum((weights[name] * value for name, value in terms.items()), embeddings.sum() * 0)

@@ -22,6 +22,7 @@ from ecgconsole.errors import ConfigurationError, EcgConsoleError, InputError, M
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.text import alias
 from ecgconsole.training.augment import crop_samples
+from ecgconsole.training.beat_shape import N_BEAT
 from ecgconsole.training.checkpoints import Progress, Saved, describe, pack, save
 from ecgconsole.training.checkpoints_index import prune
 from ecgconsole.training.compiling import compile_encoders
@@ -130,7 +131,8 @@ class _Training:
                 f"training.cross_shift_seconds={settings.cross_shift_seconds:g}: shifts would cut more than half "
                 f"of a segment of {dataset.segment_samples / dataset.sampling_rate_hz:g} s"
             )
-        train, val = read_split(dataset, "train"), read_split(dataset, "val")
+        with_beats = settings.weight_beat > 0
+        train, val = (read_split(dataset, split, with_beats) for split in ("train", "val"))
         if len(train) < max(2, self.ranks.size):
             raise InputError(
                 f"{self.workspace.dataset}: {len(train)} segments in the training split: nothing to learn from"
@@ -396,7 +398,8 @@ class _Training:
 
 def architecture_of(config: Config) -> dict[str, Any]:
     """The arguments of ``Model``, in plain types."""
-    return {**config.model.model_dump(mode="json"), "n_rhythm": len(RHYTHM_TARGETS)}
+    n_beat = N_BEAT if config.training.weight_beat else 0
+    return {**config.model.model_dump(mode="json"), "n_rhythm": len(RHYTHM_TARGETS), "n_beat": n_beat}
 
 
 def new_model(architecture: dict[str, Any], seed: int) -> Model:

@@ -49,6 +49,9 @@ def write_dataset(path: Path, patients: int = 12, segments: int = 12, seed: int 
         "rhythm/median_rr_s": np.zeros(n, "<f4"),
         "rhythm/rr_cv": np.zeros(n, "<f4"),
         "rhythm/rr_irregular_share": np.zeros(n, "<f4"),
+        "rhythm/rmssd_normalised": np.zeros(n, "<f4"),
+        "rhythm/rr_entropy": np.zeros(n, "<f4"),
+        "rhythm/early_beats": np.zeros(n, "<f4"),
         "patient/id": np.array([f"p{i:06d}".encode() for i in range(patients)]),
     }
     for row in range(n):
@@ -60,6 +63,9 @@ def write_dataset(path: Path, patients: int = 12, segments: int = 12, seed: int 
         rr = np.diff(beats_s)
         columns["rhythm/median_rr_s"][row] = np.median(rr)
         columns["rhythm/rr_cv"][row] = rr.std() / rr.mean()
+        columns["rhythm/rmssd_normalised"][row] = np.sqrt(np.mean(np.diff(rr) ** 2)) / rr.mean()
+        columns["rhythm/rr_entropy"][row] = rr_cv - np.log(np.median(rr))
+        columns["rhythm/early_beats"][row] = np.sum(rr < 0.8 * np.median(rr))
         columns["rhythm/rr_irregular_share"][row] = np.mean(np.abs(np.diff(rr)) > 0.1 * np.median(rr))
     columns["present"][5::17, 1] = False
     columns["signal"][5::17, 1] = 0

@@ -103,6 +103,7 @@ def test_crops_are_cut_and_not_stretched(segments):
     u = torch.full((N, 2, N_DRAWS), 0.0)
     u[..., module._NAMES.index("smooth")] = 1 / 3
     u[..., module._NAMES.index("flip")] = 1.0
+    u[..., module._NAMES.index("echo")] = 0.5
     u[..., module._NAMES.index("offset")] = torch.linspace(0, 0.999, N)[:, None]
     views = augment(segments, u, RATE_HZ, 124)
     plain = augment(segments, u, RATE_HZ, 0)
@@ -115,7 +116,7 @@ def test_polarity_turns_for_ecg_and_never_for_ppg(segments):
     u = uniform()
     views = augment(segments, u, RATE_HZ, 0)
     similarity = (views * augment(segments, u * 0 + 0.4999, RATE_HZ, 0)).sum(-1)
-    assert 0.05 < (similarity[:, 0] < 0).float().mean() < 0.4
+    assert 0.3 < (similarity[:, 0] < 0).float().mean() < 0.7
     assert (similarity[:, 1] > 0).all()
 
 

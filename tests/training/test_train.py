@@ -458,11 +458,11 @@ def test_every_term_can_be_on_at_once(workspace):
     recorder = Recorder()
     trained(workspace, "training.weight_decorrelation=0.5", "training.num_epochs=1", recorder=recorder)
     values = recorder.of("metric")[-1]["values"]
-    terms = {name: values[f"loss_{name}"] for name in ("views", "cross", "rhythm", "decorrelation")}
+    terms = {name: values[f"loss_{name}"] for name in ("views", "cross", "rhythm", "beat", "decorrelation")}
     assert values["train_loss"] == pytest.approx(sum(terms.values()) - 0.5 * terms["decorrelation"], rel=1e-5)
 
 
-@pytest.mark.parametrize("weight", ["weight_views", "weight_cross", "weight_rhythm"])
+@pytest.mark.parametrize("weight", ["weight_views", "weight_cross", "weight_rhythm", "weight_beat"])
 def test_a_term_of_weight_zero_is_not_computed(workspace, weight):
     recorder = Recorder()
     trained(workspace, f"training.{weight}=0", "training.num_epochs=1", recorder=recorder)
@@ -495,7 +495,7 @@ def test_encoding_in_pieces_gives_the_gradients_of_the_whole_batch(dataset_path)
     config = small_config()
     arithmetic = arithmetic_of("cpu", "fp32")
     with Dataset(dataset_path) as dataset:
-        segments = read_split(dataset, "train")
+        segments = read_split(dataset, "train", with_beats=True)
         sampler = Sampler(segments, 18, 6, 4.0, 0)
         batch = next(Loader(dataset, sampler, segments.rhythm, 0, arithmetic.device).batches(0))
     gradients = []

@@ -29,7 +29,7 @@ BATCH = 17  # odd: the shares differ
 
 def one_batch(path: Path, ranks: Ranks, without_ppg: str) -> Batch:
     with Dataset(path) as dataset:
-        segments = read_split(dataset, "train")
+        segments = read_split(dataset, "train", with_beats=True)
         rows = np.arange(len(segments))
         sampler = Sampler(segments, BATCH, 6, 4.0, 0)
         anchors = next(sampler.epoch(0)).anchors
