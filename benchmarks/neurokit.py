@@ -1,6 +1,6 @@
 """What the dataset's work on a window costs against NeuroKit2's on the same windows, on one core; prints a table.
 
-usage: benchmarks/neurokit.py DATA [--windows 300]
+usage: benchmarks/neurokit.py DATA [--windows 300] [--rounds 3]
 
 DATA is any folder that ``build`` takes. Ours is everything that a build does with a window before it is stored:
 reading, checksums, resampling, filters, beats, quality, rhythm, quantising. NeuroKit2 gets the windows already read
@@ -31,8 +31,6 @@ from ecgconsole.dataset.discovery import discover
 from ecgconsole.dataset.segments import kept_rows
 from ecgconsole.signals.headers import read_record
 from ecgconsole.signals.windows import candidate_windows, extract
-
-ROUNDS = 3
 
 
 def ours(root: Path, records: list[tuple[str, NDArray[np.int64]]], config: Config) -> NDArray[np.float32]:
@@ -85,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
     parser.add_argument("--windows", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     try:
         import neurokit2
@@ -96,7 +95,7 @@ def main() -> None:
     rate_hz = round(config.build.sampling_rate_hz)
     theirs(windows[:2], rate_hz)
     of_ours, of_theirs, failed = [], [], 0
-    for _ in range(ROUNDS):
+    for _ in range(arguments.rounds):
         # As short as it is, once would tell little.
         of_ours += [seconds(lambda: ours(arguments.data, chosen, config)) / arguments.windows for _ in range(5)]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ecgconsole.config import Config
 from ecgconsole.dataset.discovery import Cohort, waveform_dir
-from ecgconsole.dataset.finished import build_identity, finished_result
+from ecgconsole.dataset.finished import build_identity, finished_result, only_split_differs
 from ecgconsole.dataset.forecast import Foretold
 from ecgconsole.dataset.people import Patient, select
 from ecgconsole.dataset.plan import (
@@ -50,7 +50,7 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
             from ecgconsole.clinical import check_tables
 
             check_tables(Path(config.data.clinical_dir))
-        folder = _prepared(workspace, config, rebuild)
+        _prepare(workspace, config, rebuild)
         cohort = _discovered(config, workspace, workers, reporter, stop)
         selected = _enough_windows(cohort, config)
         patients = select(selected, config)
@@ -70,14 +70,14 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
         foretold = Foretold(root, patients, config, workers)
         # What the end needs takes most of a second to import: meanwhile.
         threading.Thread(target=import_module, args=("ecgconsole.dataset.assemble",), daemon=True).start()
-        manifests, built = _build(plans, root, config, folder, workers, reporter, stop, foretold)
+        manifests, built = _build(plans, root, config, workspace, workers, reporter, stop, foretold)
         stop.raise_if_requested(f"{len(plans)} of {len(plans)} shards")
         from ecgconsole.dataset.assemble import assemble
 
         result = assemble(cohort, patients, identity, manifests, split_file, config, workspace, workers, reporter)
         foretold.compare(reporter, result, whole=built == len(plans))
     if not config.build.keep_shards:
-        _remove(folder)
+        _remove(workspace.shards)
     return {**result, "forecast": forecast}
 
 
@@ -86,8 +86,8 @@ def _forecast(patients: list[Patient], config: Config) -> dict[str, int]:
     return {"segments": windows, "bytes": forecast_bytes(windows, config)}
 
 
-def _prepared(workspace: Workspace, config: Config, rebuild: bool) -> Path:
-    """The folder of shards, swept of what interrupted writes left."""
+def _prepare(workspace: Workspace, config: Config, rebuild: bool) -> None:
+    """Makes the folder of shards, swept of what interrupted writes left."""
     folder = workspace.shards
     try:
         shutil.rmtree(_trash(folder), ignore_errors=True)
@@ -101,7 +101,6 @@ def _prepared(workspace: Workspace, config: Config, rebuild: bool) -> Path:
             f"{workspace.folder}: the output folder cannot be written ({error.strerror}); choose another"
         ) from error
     check_configuration(folder, config, configuration_hash(config))
-    return folder
 
 
 def _discovered(config: Config, workspace: Workspace, workers: Workers, reporter: Reporter, stop: Stop) -> Cohort:
@@ -129,7 +128,7 @@ def _build(
     plans: list[ShardPlan],
     root: Path,
     config: Config,
-    folder: Path,
+    workspace: Workspace,
     workers: Workers,
     reporter: Reporter,
     stop: Stop,
@@ -137,6 +136,7 @@ def _build(
 ) -> tuple[list[Manifest], int]:
     """Every shard's manifest, in plan order: reused where it is committed and intact, built where not; and how many
     were built."""
+    folder = workspace.shards
     total = sum(len(p.patients) for p in plans)
     manifests: dict[str, Manifest] = {}
     for plan in plans:
@@ -155,6 +155,12 @@ def _build(
     done = sum(len(p.patients) for p in plans if p.identity in manifests)
     reporter.progress(done, total, "patients")
     missing = [p for p in plans if p.identity not in manifests]
+    if len(missing) == len(plans) and only_split_differs(workspace, config):
+        reporter.warning(
+            "split-change-reads-all",
+            "only the split differs from the dataset in place, but its shards are gone: all recordings are read again",
+            "with build.keep_shards=true the next change of the split costs a merge only",
+        )
     to_build, in_all = (sum(p.forecast_windows for p in some) for some in (missing, plans))
     check_space(folder, space_bytes(to_build, in_all, config))
     last = time.monotonic()

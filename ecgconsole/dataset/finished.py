@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ecgconsole.config import Config
+from ecgconsole.config import Config, flatten
 from ecgconsole.dataset.people import Patient
 from ecgconsole.dataset.plan import configuration_hash, identity_of
 from ecgconsole.dataset.reader import Dataset
@@ -52,6 +52,20 @@ def finished_result(workspace: Workspace, identity: str) -> dict[str, Any] | Non
     except InputError:
         # Damaged, or of another format: the build makes it anew.
         return None
+
+
+def only_split_differs(workspace: Workspace, config: Config) -> bool:
+    """Whether the dataset in place has the settings of ``config`` but for the split."""
+    if not workspace.dataset.exists():
+        return False
+    try:
+        with Dataset(workspace.dataset) as dataset:
+            was = flatten(dataset.parameters)
+    except InputError:
+        return False
+    wanted = {k: v for k, v in flatten(config.model_dump(mode="json")).items() if k in was}
+    differ = {key for key, value in was.items() if wanted.get(key) != value}
+    return bool(differ) and all(key.startswith("split.") for key in differ)
 
 
 def _clinical_files(config: Config) -> list[Path]:
