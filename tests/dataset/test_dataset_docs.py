@@ -9,7 +9,7 @@ import h5py
 import pytest
 
 from ecgconsole.config import Config
-from ecgconsole.dataset.merge import REJECTED_SCHEMA
+from ecgconsole.dataset.rejected import REJECTED_SCHEMA
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.signals.windows import QUALITY_COLUMNS, RHYTHM_COLUMNS
 
