@@ -19,7 +19,7 @@ from textual.widgets import ContentSwitcher
 from ecgconsole.console import frame, memory, panels
 from ecgconsole.console.alerts import alerts, osc9
 from ecgconsole.console.dialogs import Help, Question
-from ecgconsole.console.feed import Feed, Update
+from ecgconsole.console.feed import POLL_SECONDS, Feed, Update
 from ecgconsole.console.keys import EVERYWHERE, on_screen, remapped
 from ecgconsole.console.page import Page
 from ecgconsole.console.rows import Rows
@@ -45,6 +45,8 @@ class Fresh(Message):
 class Console(App[None]):
     """Title above, one page at a time, tabs and keys below."""
 
+    TITLE = "ecgconsole"
+
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(k.key, k.action, k.label, id=k.id) for k in EVERYWHERE),
         Binding("ctrl+c", "leave", "quit", show=False, priority=True),
@@ -60,6 +62,7 @@ class Console(App[None]):
         self._chosen = workspace is not None
         self._read_only, self._now = read_only, now
         self._countdown: Timer | None = None  # runs while a job is being stopped
+        self._waits: Timer | None = None  # for a terminal that has not taken the last picture yet
         self._open(workspace or Workspace("."))
         settings = memory.read_settings()
         self.keys, problems = remapped(settings.keys)
@@ -91,7 +94,6 @@ class Console(App[None]):
         yield Rows(id="keys")
 
     async def on_mount(self) -> None:
-        self.title = "ecgconsole"
         for problem in self._problems:
             self.say(problem, "warning")
         self.set_interval(30, self._each_half_minute)
@@ -152,6 +154,20 @@ class Console(App[None]):
             return  # of the folder that was open before
         self.session.take(message.update)
         self._alert(message.update)
+        self._draw_when_the_terminal_keeps_up()
+
+    def _draw_when_the_terminal_keeps_up(self) -> None:
+        """A slow link gets fewer pictures, not later ones: while it has not taken the last, none is made."""
+        if self._waits is not None:
+            return
+        if terminal_is_behind(self._driver):
+
+            def again() -> None:
+                self._waits = None
+                self._draw_when_the_terminal_keeps_up()
+
+            self._waits = self.set_timer(POLL_SECONDS, again)
+            return
         self._draw_frame()
         if self.page is not None:
             self.page.fresh()
@@ -299,6 +315,12 @@ class Console(App[None]):
     def say(self, text: str, severity: Any = "information") -> None:
         """A short-lived note; text from files is shown as text."""
         self.notify(sanitise(text), severity=severity, markup=False)
+
+
+def terminal_is_behind(driver: object) -> bool:
+    """Whether output still waits for the terminal: Textual's writer has a queue, and blocks when it is full."""
+    queue = getattr(getattr(driver, "_writer_thread", None), "_queue", None)
+    return queue is not None and queue.qsize() > 0
 
 
 def main(workspace: Workspace | None, read_only: bool = False) -> None:

@@ -30,6 +30,20 @@ class Key(NamedTuple):
         return f"{self.screen}.{action}" if self.screen else action
 
 
+def _chart(screen: str) -> tuple[Key, ...]:
+    """The keys of a screen's chart: the wheel, dragging and a click do the same."""
+    return (
+        Key("plus,equals_sign", "chart('zoom_in')", "zoom in", "half as much of the x axis", screen=screen),
+        Key("minus", "chart('zoom_out')", "zoom out", "twice as much of the x axis", screen=screen),
+        Key("left_square_bracket", "chart('left')", "left", "earlier on the x axis", screen=screen),
+        Key("right_square_bracket", "chart('right')", "right", "later on the x axis", screen=screen),
+        Key("0", "chart('all')", "all", "the whole x axis", screen=screen),
+        Key("c", "chart('crosshair')", "crosshair", "values at one place; a click sets it", screen=screen),
+        Key("comma", "chart('cross_left')", "cross ←", "the crosshair to the left", screen=screen),
+        Key("full_stop", "chart('cross_right')", "cross →", "the crosshair to the right", screen=screen),
+    )
+
+
 EVERYWHERE = (
     *(Key(s.key, f"show('{s.name}')", s.label, f"the screen {s.label}") for s in SCREENS),
     Key("r", "start", "run", "choose stages, see the forecast, start", True),
@@ -48,10 +62,12 @@ EVERYWHERE = (
 DASHBOARD = (
     Key("m", "next_metric", "metric", "the next metric, or the chunks of a build", screen="dashboard"),
     Key("M", "previous_metric", "", "the metric before", screen="dashboard"),
-    Key("l", "log_axis", "log axis", "logarithmic or linear axis", screen="dashboard"),
+    Key("l", "chart('log')", "log axis", "logarithmic or linear axis", screen="dashboard"),
     Key("e", "events", "events", "the last events, whole", screen="dashboard"),
     Key("t", "processes", "processes", "the job's process tree", screen="dashboard"),
     Key("escape", "hide_away", "", "hide what happened while you were away", screen="dashboard"),
+    Key("w", "chart('smooth')", "mean", "moving means of more and more points, then none", screen="dashboard"),
+    *_chart("dashboard"),
 )
 RUN = (
     Key(
@@ -90,20 +106,6 @@ CHECKPOINTS = (
     ),
     Key("d", "details", "details", "all that is known of it", screen="checkpoints"),
 )
-
-
-def _chart(screen: str) -> tuple[Key, ...]:
-    """The keys of a screen's chart: the wheel, dragging and a click do the same."""
-    return (
-        Key("plus,equals_sign", "chart('zoom_in')", "zoom in", "half as much of the x axis", screen=screen),
-        Key("minus", "chart('zoom_out')", "zoom out", "twice as much of the x axis", screen=screen),
-        Key("left_square_bracket", "chart('left')", "left", "earlier on the x axis", screen=screen),
-        Key("right_square_bracket", "chart('right')", "right", "later on the x axis", screen=screen),
-        Key("0", "chart('all')", "all", "the whole x axis", screen=screen),
-        Key("c", "chart('crosshair')", "crosshair", "values at one place; a click sets it", screen=screen),
-        Key("comma", "chart('cross_left')", "cross ←", "the crosshair to the left", screen=screen),
-        Key("full_stop", "chart('cross_right')", "cross →", "the crosshair to the right", screen=screen),
-    )
 
 
 def _table(screen: str) -> tuple[Key, ...]:

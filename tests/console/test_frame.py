@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from textual.widgets import Input, OptionList, Select
 
+from ecgconsole.console import app as app_module
 from ecgconsole.console import frame, memory
 from ecgconsole.console.app import Console
 from ecgconsole.console.keys import KEYS, on_screen, remapped, shown
@@ -248,3 +249,41 @@ async def test_welcome_offers_what_was_opened_before_and_esc_leaves(job, tmp_pat
 
 def test_keys_are_shown_as_people_read_them():
     assert [shown(k) for k in ("question_mark", "ctrl+p", "f5,r", "slash")] == ["?", "^p", "f5", "/"]
+
+
+async def test_a_terminal_that_is_slow_gets_fewer_pictures_and_then_the_newest(job, monkeypatch):
+    train_a_little(job)
+    behind = [False]
+    monkeypatch.setattr(app_module, "terminal_is_behind", lambda driver: behind[0])
+    async with Console(job.workspace).run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "120 of 500 steps" in text(pilot))
+        behind[0] = True
+        job.emit("progress", "train", done=130, total=500, unit="steps", rate=10.0, remaining_seconds=37.0)
+        await until(pilot, lambda: pilot.app.snapshot is not None and pilot.app.snapshot.stage.done == 130)
+        assert "130 of 500 steps" not in text(pilot)
+        behind[0] = False
+        await until(pilot, lambda: "130 of 500 steps" in text(pilot))
+
+
+def test_what_waits_in_textuals_writer_counts_as_behind(monkeypatch):
+    import io
+    import threading
+
+    from textual.drivers._writer_thread import WriterThread
+
+    class Blocked(io.StringIO):
+        gate = threading.Event()
+
+        def write(self, text):
+            self.gate.wait(10)
+            return super().write(text)
+
+    writer = WriterThread(Blocked())
+    writer.start()
+    driver = type("Driver", (), {"_writer_thread": writer})()
+    for _ in range(3):
+        writer.write("x")
+    assert app_module.terminal_is_behind(driver)
+    Blocked.gate.set()
+    writer.stop()
+    assert not app_module.terminal_is_behind(driver)

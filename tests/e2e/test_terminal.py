@@ -18,7 +18,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from ecgconsole.config import resolve
 from ecgconsole.jobs.events import EventReader
 from ecgconsole.jobs.state import read_snapshot
 from ecgconsole.workspace import Workspace
@@ -40,7 +42,12 @@ class Terminal:
             stderr=slave,
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-            env={**environment, "TERM": "xterm-256color"},
+            env={
+                **environment,
+                "TERM": "xterm-256color",
+                "XDG_STATE_HOME": f"{commands.mark}/state",
+                "XDG_CONFIG_HOME": f"{commands.mark}/config",
+            },
         )
         os.close(slave)
         self._read = threading.Event()
@@ -70,6 +77,15 @@ class Terminal:
     def press(self, keys: str) -> None:
         os.write(self.master, keys.encode())
         time.sleep(0.3)
+
+    def forget(self) -> None:
+        """What comes from now on is what ``wait_for`` looks at."""
+        self.text = ""
+
+    def resize(self, columns: int, rows: int) -> None:
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        os.kill(self.process.pid, signal.SIGWINCH)
+        time.sleep(0.5)
 
     def close(self) -> None:
         os.close(self.master)
@@ -166,4 +182,97 @@ def test_two_consoles_and_a_command_steer_one_job(commands, cohort, tmp_path):
     assert json.loads((out / "latest_checkpoint.json").read_text())["step"] > 0
     first.close()
     second.close()
+    assert commands.none_left()
+
+
+def test_without_a_folder_ever_opened_it_asks_for_one(commands, tmp_path):
+    terminal = Terminal(commands, columns=80, rows=24)
+    terminal.wait_for("output folder: one that exists is opened")
+    terminal.press("\x1b")
+    assert terminal.process.wait(20) == 0
+    terminal.close()
+
+
+def test_hostile_log_lines_and_any_size_harm_neither_terminal_nor_console(commands, tmp_path):
+    out = tmp_path / "out"
+    (out / "runs" / "0001").mkdir(parents=True)
+    evil = "2026-11-24T10:01:39Z INFO  build run=0001 see \x1b]52;c;aGVsbG8=\x07 [/bin/bash -c] [bold]\n"
+    (out / "production.log").write_text(evil * 5 + "x" * 1_000_000)
+    terminal = Terminal(commands, "attach", "--read-only", "-o", out)
+    terminal.wait_for("dashboard")
+    terminal.press("7")
+    terminal.wait_for(re.escape("[/bin/bash -c]"))
+    for columns, rows in ((50, 20), (10, 3), (200, 60), (80, 24)):
+        terminal.resize(columns, rows)
+    for digit in "12345678":
+        terminal.press(digit)
+    terminal.press("1q")
+    assert terminal.process.wait(30) == 0
+    assert "\x1b]52" not in terminal.text
+    terminal.close()
+
+
+@pytest.mark.slow
+def test_steered_by_keys_alone_it_ends_with_the_weights_of_a_headless_run(commands, cohort, tmp_path):
+    """Start, pause, go on, checkpoint, stop, and resume from the table of checkpoints."""
+    settings = [text for text in SMALL if text != "--set"]
+    settings += [f"data.waveform_dir={cohort / 'waveforms'}", "training.num_epochs=40", "training.device=cpu"]
+    config = resolve(None, settings, environment={}).config
+    headless, out = tmp_path / "headless", tmp_path / "by keys"
+    for folder in (headless, out):
+        folder.mkdir()
+        (folder / "config.json").write_text(config.to_json())
+    commands.run("run", "--no-tui", "--stages", "build,train", "-o", headless)
+
+    terminal = Terminal(commands, "-o", out)
+    terminal.wait_for("press r")
+    terminal.press("r")
+    terminal.wait_for("not done yet")
+    down, space = "\x1b[B", " "
+    for _ in range(2):
+        terminal.press(down)
+    for _ in range(5):  # embed and all after it
+        terminal.press(space)
+        terminal.press(down)
+    terminal.wait_for("not chosen")
+    terminal.press("r")
+    terminal.wait_for(r"Start: build, train\?")
+    terminal.press("y")
+    terminal.wait_for(r"[1-9][\d,]* of [\d,]+ steps", 120)
+    terminal.forget()
+    terminal.press("p")
+    terminal.wait_for("paused")
+    terminal.forget()
+    terminal.press("p")
+    terminal.wait_for("running")
+    terminal.press("k")
+    terminal.press("s")
+    terminal.wait_for("Stop the job after the unit in hand")
+    terminal.press("y")
+    assert until_ended(out) == "stopped"
+    terminal.forget()
+    terminal.press("4")
+    terminal.wait_for("latest")
+    terminal.press("\r")
+    terminal.wait_for("Train on from epoch")
+    terminal.press("y")
+    deadline = time.monotonic() + 60
+    while len(Workspace(out).run_ids()) < 2:
+        assert time.monotonic() < deadline, terminal.text[-3000:]
+        time.sleep(0.1)
+    assert until_ended(out) in ("done", "failed", "stopped")
+    records = json.loads((out / "stages.json").read_text())["stages"]
+    assert "train" in records
+    terminal.press("q")
+    assert terminal.process.wait(20) == 0
+    terminal.close()
+
+    def weights(folder: Path) -> dict[str, torch.Tensor]:
+        return torch.load(Workspace(folder).latest_checkpoint, weights_only=True)["model"]
+
+    expected, found = weights(headless), weights(out)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    for run_id in Workspace(out).run_ids():
+        events = EventReader(Workspace(out).run(run_id).events).read_new()
+        assert [e["seq"] for e in events] == list(range(len(events)))
     assert commands.none_left()

@@ -150,8 +150,8 @@ class Dashboard(Page):
 
     # Actions
 
-    def action_log_axis(self) -> None:
-        self.query_one("#chart", Chart).toggle_log()
+    def action_chart(self, what: str) -> None:
+        self.query_one("#chart", Chart).act(what)
         self._draw_metrics()
 
     def action_next_metric(self) -> None:

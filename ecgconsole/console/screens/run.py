@@ -74,7 +74,9 @@ class RunControl(Page):
         self.set_interval(1.0, self._draw_ladder)
 
     def take_focus(self) -> None:
-        self.query_one(SelectionList).focus()
+        stages = self.query_one(SelectionList)
+        stages.highlighted = stages.highlighted or 0
+        stages.focus()
 
     def fresh(self) -> None:
         source = self.query_one("#run-source", Select)
