@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from ecgconsole.commands import checkup
 from ecgconsole.config import Config
 from ecgconsole.dataset.discovery import discover
 from ecgconsole.dataset.forecast import Forecast, forecast
 from ecgconsole.dataset.people import select
+from ecgconsole.errors import ExitCode
 from ecgconsole.jobs.lines import line_of
+from ecgconsole.workspace import Workspace
 
 Build = Callable[..., tuple[dict[str, Any], list[dict[str, Any]]]]
 
@@ -86,6 +90,24 @@ def test_recordings_that_cannot_be_read_are_no_part_of_the_sample(
     for path in (own_cohort / "waveforms").rglob("*.hea"):
         path.unlink()
     assert forecast(own_cohort / "waveforms", patients, config, 1).sampled == 0
+
+
+def test_doctor_forecasts_and_ends_with_4_where_the_disk_cannot_hold_it(
+    cohort: Path, config_of: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(cohort / "waveforms")
+    made = forecast_of(config)
+
+    def found(free: int) -> checkup.Check:
+        monkeypatch.setattr(checkup.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+        return next(c for c in checkup.checkup(Workspace(tmp_path), config) if c.name == "forecast")
+
+    assert found(2 * made.space_bytes).ok
+    assert f"about {made.segments} segments" in found(2 * made.space_bytes).message
+    short = found(made.space_bytes // 2)
+    assert not short.ok
+    assert short.exit_code == ExitCode.MACHINE
+    assert (tmp_path / "header_index.jsonl.gz").exists()
 
 
 def test_a_person_reads_what_was_foretold_and_how_far_off_it_was() -> None:
