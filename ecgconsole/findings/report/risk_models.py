@@ -13,7 +13,7 @@ from ecgconsole.findings.report import charts
 from ecgconsole.findings.report.charts import Calibrated, Series
 from ecgconsole.findings.report.disclosure import merged_groups, parts
 from ecgconsole.findings.report.sources import Sources
-from ecgconsole.findings.report.words import capital, decimals, interval, plain
+from ecgconsole.findings.report.words import capital, decimals, feature_words, interval, plain
 from ecgconsole.findings.tripod import checklist
 from ecgconsole.text import sanitise
 
@@ -33,7 +33,6 @@ def section(sources: Sources, minimum: int) -> dict[str, Any] | None:
     return {
         "endpoints": endpoints,
         "tripod": checklist(shown),
-        "missing_features": [(plain(name), sanitise(why, 200)) for name, why in found["missing_features"].items()],
         "repetitions": found["parameters"]["repetitions"],
         "folds": found["parameters"]["folds"],
     }
@@ -86,7 +85,10 @@ def _endpoint(
     colours = dict(zip([m["name"] for m in models], _COLOURS, strict=False))
     last = models[-1]
     view |= {
-        "models": [_model(m, colours[m["name"]]) for m in models],
+        "models": [
+            _model(m, before["features"], colours[m["name"]])
+            for before, m in zip([{"features": []}, *models[:-1]], models, strict=True)
+        ],
         "left_out": [(m["name"], sanitise(m["reason"], 200)) for m in e["models"] if m["status"] != "estimated"],
         "baseline": charts.percent(round(e["prevalence"], 2)),
         "differences": [_difference(d) for d in e["differences"]],
@@ -106,7 +108,8 @@ def _endpoint(
     return view
 
 
-def _model(m: dict[str, Any], css: str) -> dict[str, Any]:
+def _model(m: dict[str, Any], earlier: list[str], css: str) -> dict[str, Any]:
+    """``earlier``: what the model before it sees."""
     return {
         "name": capital(m["name"]),
         "css": css,
@@ -120,7 +123,7 @@ def _model(m: dict[str, Any], css: str) -> dict[str, Any]:
         "slope_ci": interval(*m["calibration_slope_ci"]),
         "large": decimals(m["calibration_in_the_large"]),
         "chance": m["ci"][0] <= 0.5,
-        "features": [plain(f) for f in m["features"]],
+        "adds": [feature_words(f) for f in m["features"] if f not in earlier],
     }
 
 

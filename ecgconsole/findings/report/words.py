@@ -18,6 +18,22 @@ _TURNED = {"stroke ischaemic": "ischaemic stroke", "stroke haemorrhagic": "haemo
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
+_FEATURES = {
+    "age_years": "age",
+    "male": "sex",
+    "cha2ds2_vasc_without_age_and_sex": "CHA₂DS₂-VASc of earlier stays, without age and sex",
+    "history_atrial_fibrillation": "known atrial fibrillation",
+    "heart_rate_bpm_median": "median heart rate",
+    "rr_irregular_share_median": "irregular beats (median segment)",
+    "rr_irregular_share_p90": "irregular beats (90th percentile of segments)",
+}
+
+
+def feature_words(name: str) -> str:
+    """``heart_rate_bpm_median`` as ``median heart rate``; a feature not known here by its own name."""
+    return _FEATURES.get(name, plain(name))
+
+
 def plain(name: str) -> str:
     """``atrial_fibrillation`` as ``atrial fibrillation``."""
     return name.replace("_", " ")
