@@ -65,6 +65,24 @@ async def test_stepping_through_segments_and_the_beats_of_each(own_folder):
         await until(pilot, lambda: "segment 1 of" in shown_on(pilot, "#facts"))
 
 
+async def test_on_a_small_terminal_the_waveform_takes_the_place_of_the_table_and_gives_it_back(own_folder):
+    async with Console(own_folder).run_test(size=(80, 24)) as pilot:
+        table = await opened(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: "segment 1 of" in shown_on(pilot, "#facts"))
+        await pilot.press("n", "n")
+        await until(pilot, lambda: "segment 3 of" in shown_on(pilot, "#facts"))
+        await pilot.press("1", "5", "b")
+        await until(pilot, lambda: "segment 2 of" in shown_on(pilot, "#facts"))
+        assert not table.parent.display
+        await pilot.press("escape", "down")
+        assert table.parent.display
+        assert table.cursor == 1
+        await pilot.press("enter", "t")
+        assert table.parent.display
+        assert "Rejections" in str(pilot.app.query_one("#tables").border_title)
+
+
 async def test_zoom_pan_and_crosshair_move_both_signals(own_folder):
     async with Console(own_folder).run_test(size=(140, 45)) as pilot:
         await opened(pilot)

@@ -80,7 +80,7 @@ class Data(Page):
         return self.query_one("#wave", Waveform)
 
     def take_focus(self) -> None:
-        self._table.focus()
+        (self if self.has_class("-short") and self.has_class("-viewing") else self._table).focus()
 
     def fresh(self) -> None:
         workspace = self.session.workspace
@@ -91,6 +91,8 @@ class Data(Page):
         if stamp != self._stamp:
             self._stamp = stamp
             self._read()
+        if self.screen.focused is None:  # a terminal that became smaller has hidden what had it
+            self.take_focus()
 
     @work(thread=True, exclusive=True, group="cohort")
     def _read(self) -> None:
@@ -171,6 +173,9 @@ class Data(Page):
             self._list_rejected(label=list(self._cohort.rejections)[self._table.cursor])
         elif self._kind != "labels":
             self.add_class("-viewing")
+            if self.has_class("-short"):
+                # The table is hidden now, and a hidden widget takes no keys.
+                self.focus()
             self._view_cursor()
 
     # Windows
