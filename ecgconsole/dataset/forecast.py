@@ -49,13 +49,12 @@ class Forecast:
 def forecast(root: Path, patients: Sequence[Patient], config: Config, workers: int) -> Forecast:
     """The share of windows that are kept and the time that each takes come from ``SAMPLE_PATIENTS`` people, all else
     from headers. What a sample takes itself is a second at most, where the disk is not slow."""
-    tried, kept, seconds = _sample(root, patients, config)
+    tried, kept, each_s = _sample(root, patients, config)
     share = kept / tried if kept else 1.0
     minimum, maximum = config.build.min_segments_per_patient, config.build.max_segments_per_patient
     expected = [min(p.candidate_windows * share, maximum or np.inf) for p in patients]
     segments = round(sum(n for n in expected if n >= minimum))
     to_read = segments / share
-    each_s = seconds / tried if tried else 0.0
     return Forecast(
         patients=sum(n >= minimum for n in expected),
         segments=segments,
@@ -68,10 +67,10 @@ def forecast(root: Path, patients: Sequence[Patient], config: Config, workers: i
 
 
 def _sample(root: Path, patients: Sequence[Patient], config: Config) -> tuple[int, int, float]:
-    """Windows tried, windows kept, seconds for all of them: neighbours from the middle of the longest record of
-    patients evenly spaced in the order of the plan. What cannot be read is left to the build to name."""
+    """Windows tried, windows kept, seconds a window (median over patients): neighbours from the middle of the longest
+    record of patients evenly spaced in the order of the plan. What cannot be read is left to the build to name."""
     tried = kept = 0
-    seconds = 0.0
+    each_s: list[float] = []
     for i in evenly(len(patients), SAMPLE_PATIENTS).tolist():
         longest = max(patients[i].recordings, key=lambda r: r.candidate_windows)
         try:
@@ -83,10 +82,10 @@ def _sample(root: Path, patients: Sequence[Patient], config: Config) -> tuple[in
             of_record = sum(int((b.reason == 0).sum()) for b in extract(root, header, windows, config))
         except (RecordError, OSError):
             continue  # named, or tried again, by the build
-        if tried:  # the first one pays for what is computed once
-            seconds += time.perf_counter() - began
+        each_s.append((time.perf_counter() - began) / max(1, len(windows)))
         tried, kept = tried + len(windows), kept + of_record
-    return tried, kept, seconds
+    # The first one pays for what is computed once.
+    return tried, kept, float(np.median(each_s[1:] or each_s or [0.0]))
 
 
 class Foretold:
