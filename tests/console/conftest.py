@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 from ecgconsole import cli
 from ecgconsole.console import command
 from ecgconsole.errors import EcgConsoleError
-
 from ecgconsole.workspace import Workspace
 from tests.console.harness import FakeJob
 from tests.console.results import build_folder
