@@ -62,7 +62,6 @@ def _row(test: dict[str, Any], scale: Any, pattern_names: dict[int, str], minimu
         "ratio": ratio,
         "adjusted": adjusted,
         "q": p_value(test["q"]),
-        "p_max_t": p_value(test["p_max_t"]),
         "margins": "" if telling else f"{a + b:,} exposed, {a + c:,} with the label",
         "discovery": test["discovery"],
         "replicated": {True: "held in other patients", False: "did not hold in other patients", None: ""}[

@@ -64,7 +64,7 @@ def section(sources: Sources, settings: ReportConfig, pattern_names: dict[int, s
     minimum = settings.min_cell_patients
     neighbours, components = project(sources, sample.embeddings, settings.seed)
     colours = [
-        _patterns(sample, pattern_names, minimum),
+        _patterns(sample, pattern_names),
         _splits(sample, minimum),
         *_from_dataset(sources, sample, minimum),
         *_labels(sources, sample, minimum),
@@ -144,7 +144,7 @@ def _choice(name: str, note: str, codes: NDArray, names: Sequence[str]) -> dict[
     return {"name": name, "note": note, "kind": "classes", "names": list(names), "codes": codes.tolist()}
 
 
-def _patterns(sample: Sample, names: dict[int, str], minimum: int) -> dict[str, Any]:
+def _patterns(sample: Sample, names: dict[int, str]) -> dict[str, Any]:
     """Only patterns that the page tells of (``names``) have a colour."""
     shown = sorted(names)
     code = np.full(max([*shown, int(sample.pattern.max(initial=0))]) + 1, -1, np.int64)

@@ -76,7 +76,7 @@ def _confounding(found: dict[str, Any]) -> list[dict[str, str]]:
         values = found[key]
         rows.append(
             {"title": title}
-            | {k: decimals(values[k]) for k in ("purity", "purity_null", "nmi", "nmi_null", "ami")}
+            | {k: decimals(values[k]) for k in ("purity", "purity_null", "ami")}
         )  # fmt: skip
     return rows
 

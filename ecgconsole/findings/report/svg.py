@@ -82,11 +82,10 @@ def frame(
     width: int = 340,
     height: int = 240,
     left: int = 52,
-    y_log: bool = False,
 ) -> Frame:
     return Frame(
         Scale(*x_range, left, width - 12),
-        Scale(*y_range, height - 40, 14, y_log),
+        Scale(*y_range, height - 40, 14),
         width,
         height,
     )
@@ -128,20 +127,6 @@ def path(points: Points, css: str) -> str:
     return f'<path class="{css}" d="{"".join(commands)}"/>'
 
 
-def step_path(points: Points, css: str) -> str:
-    """A line that is level until the next point."""
-    commands = [f"M{number(points[0][0])} {number(points[0][1])}"]
-    commands += [f"H{number(x)}V{number(y)}" for x, y in points[1:]]
-    return f'<path class="{css}" d="{"".join(commands)}"/>'
-
-
-def band(x: Sequence[float], low: Sequence[float], high: Sequence[float], css: str) -> str:
-    """The area between two lines, in pixels."""
-    there = [f"{number(a)} {number(b)}" for a, b in zip(x, low, strict=True)]
-    back = [f"{number(a)} {number(b)}" for a, b in zip(reversed(x), reversed(high), strict=True)]
-    return f'<path class="{css}" d="M{"L".join([*there, *back])}Z"/>' if there else ""
-
-
 def axes(
     f: Frame,
     x_title: str,
@@ -153,8 +138,7 @@ def axes(
 ) -> list[str]:
     """Grid, numbers and titles with units."""
     xs = ticks(f.x.low, f.x.high) if x_ticks is None else list(x_ticks)
-    y_default = log_ticks(f.y.low, f.y.high) if f.y.log else ticks(f.y.low, f.y.high)
-    ys = y_default if y_ticks is None else list(y_ticks)
+    ys = ticks(f.y.low, f.y.high) if y_ticks is None else list(y_ticks)
     drawn = [line(f.x.start, f.y(v), f.x.end, f.y(v), "gridline") for v in ys]
     drawn += [label(f.x.start - 6, f.y(v) + 3.5, as_text(v), anchor="end") for v in ys]
     drawn.append(line(f.x.start, f.y.start, f.x.end, f.y.start, "axis"))
