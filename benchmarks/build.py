@@ -7,7 +7,7 @@ turn, with the same number of worker processes, the files in the page cache. Bot
 interpreter included; beside it, by their own clocks, from the first recording to the last byte. Ours does more: every
 index, every checksum, rejections with reasons, shards, a verified merge.
 
-Then everything runs once in one process, with a clock around each part. With NeuroKit2 installed, its indices of 300
+Then everything runs once in one process, with a CPU clock around each part. With NeuroKit2 installed, its indices of 300
 windows are timed too.
 """
 
@@ -101,7 +101,7 @@ class Here:
 
 
 def seconds_by_part(cohort: Path, folder: Path) -> tuple[Counter[str], float, int]:
-    """Seconds of each of ``PARTS`` in a build by one process, of all of it, and its segments.
+    """CPU seconds of each of ``PARTS`` in a build by one process, of all of it, and its segments.
 
     A part that is called by another counts in that other alone.
     """
@@ -120,9 +120,9 @@ def seconds_by_part(cohort: Path, folder: Path) -> tuple[Counter[str], float, in
     @contextmanager
     def clock(part: str) -> Iterator[None]:
         inside.append(part)
-        began = time.perf_counter()
+        began = time.process_time()
         yield
-        spent[part] += time.perf_counter() - began
+        spent[part] += time.process_time() - began
         inside.pop()
 
     config = resolve(overrides=settings(cohort, 1), environment={}).config
@@ -131,9 +131,9 @@ def seconds_by_part(cohort: Path, folder: Path) -> tuple[Counter[str], float, in
         for part, functions in PARTS.items():
             for owner, name in functions:
                 stack.enter_context(patch.object(owner, name, timed(part, getattr(owner, name))))
-        began = time.perf_counter()
+        began = time.process_time()
         result = build.run(config, Workspace(folder), Reporter("build", lambda event: None), Stop())
-        return spent, time.perf_counter() - began, result["segments"]
+        return spent, time.process_time() - began, result["segments"]
 
 
 def neurokit_windows_per_second(dataset: Path, n: int) -> float | None:
@@ -209,7 +209,7 @@ def compare(cohort: Path, workers: int, pairs: int) -> None:
 def where_the_time_goes(cohort: Path, folder: Path) -> None:
     spent, total, n = seconds_by_part(cohort, folder / "parts")
     spent["rest"] = total - sum(spent.values())
-    print(f"one process: {n / total:.0f} segments/s, {1e6 * total / n:.0f} µs a segment (both signals), of which")
+    print(f"one process: {n / total:.0f} segments/s, {1e6 * total / n:.0f} µs of CPU a segment (both signals), of which")
     for part in (*PARTS, "rest"):
         print(f"  {part:18} {1e6 * spent[part] / n:6.1f} µs  {100 * spent[part] / total:4.1f} %")
     signals = sum(spent[p] for p in ("filter", "R peaks", "pulses", "rhythm, templates", "quality"))

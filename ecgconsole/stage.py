@@ -39,7 +39,7 @@ class Stage:
 STAGES: tuple[Stage, ...] = (
     Stage(
         name="build",
-        target="ecgconsole.dataset.build:run",
+        target="ecgconsole.dataset.start:run",
         after=(),
         settings=("data", "build", "clinical", "split"),
         paths=("data.waveform_dir", "data.clinical_dir", "data.patient_map", "split.file"),

@@ -101,11 +101,8 @@ class LocalWorkers:
         self._pool = self._new_pool()
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(NEEDED)
-        with _environment(SINGLE_THREAD):  # of the server, before it loads NumPy
-            forkserver.ensure_running()
-        return ProcessPoolExecutor(self.n, mp_context=context, initializer=_start)
+        start_server()
+        return ProcessPoolExecutor(self.n, mp_context=multiprocessing.get_context("forkserver"), initializer=_start)
 
     def _end(self) -> None:
         pids = list(self._pool._processes or {})
@@ -120,6 +117,13 @@ class LocalWorkers:
 def default_workers() -> int:
     """One for each core that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start_server() -> None:
+    """Starts the server that workers are forked from, where it does not run yet."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(NEEDED)
+    with _environment(SINGLE_THREAD):  # of the server, before it loads NumPy
+        forkserver.ensure_running()
 
 
 @contextmanager
