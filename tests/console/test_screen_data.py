@@ -83,6 +83,18 @@ async def test_on_a_small_terminal_the_waveform_takes_the_place_of_the_table_and
         assert "Rejections" in str(pilot.app.query_one("#tables").border_title)
 
 
+async def test_keys_work_after_the_terminal_became_smaller(own_folder):
+    async with Console(own_folder).run_test(size=(160, 45)) as pilot:
+        await opened(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: "segment 1 of" in shown_on(pilot, "#facts"))
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, lambda: not pilot.app.query_one("#tables").display)
+        await pilot.pause(0.2)
+        await pilot.press("n")
+        await until(pilot, lambda: "segment 2 of" in shown_on(pilot, "#facts"))
+
+
 async def test_zoom_pan_and_crosshair_move_both_signals(own_folder):
     async with Console(own_folder).run_test(size=(140, 45)) as pilot:
         await opened(pilot)

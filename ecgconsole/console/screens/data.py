@@ -82,6 +82,14 @@ class Data(Page):
     def take_focus(self) -> None:
         (self if self.has_class("-short") and self.has_class("-viewing") else self._table).focus()
 
+    def on_descendant_blur(self) -> None:
+        # A terminal that became smaller hides the table, and with it what had the focus.
+        self.call_after_refresh(self._keep_focus)
+
+    def _keep_focus(self) -> None:
+        if self.screen.focused is None and self.console.page is self:
+            self.take_focus()
+
     def fresh(self) -> None:
         workspace = self.session.workspace
         stamp = tuple(
@@ -91,8 +99,6 @@ class Data(Page):
         if stamp != self._stamp:
             self._stamp = stamp
             self._read()
-        if self.screen.focused is None:  # a terminal that became smaller has hidden what had it
-            self.take_focus()
 
     @work(thread=True, exclusive=True, group="cohort")
     def _read(self) -> None:
