@@ -7,8 +7,7 @@ turn, with the same number of worker processes, the files in the page cache. Bot
 interpreter included; beside it, by their own clocks, from the first recording to the last byte. Ours does more: every
 index, every checksum, rejections with reasons, shards, a verified merge.
 
-Then everything runs once in one process, with a CPU clock around each part. With NeuroKit2 installed, its indices of 300
-windows are timed too.
+Then everything runs once in one process, with a CPU clock around each part.
 """
 
 from __future__ import annotations
@@ -28,10 +27,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
-
 from ecgconsole.config import resolve
-from ecgconsole.dataset import Dataset, assemble, build, segments, shards, tables
+from ecgconsole.dataset import assemble, build, segments, shards, tables
 from ecgconsole.signals import beats, quality, rhythm, windows
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.synth import synthesise
@@ -136,26 +133,6 @@ def seconds_by_part(cohort: Path, folder: Path) -> tuple[Counter[str], float, in
         return spent, time.process_time() - began, result["segments"]
 
 
-def neurokit_windows_per_second(dataset: Path, n: int) -> float | None:
-    """Of its ECG and PPG pipelines, a window at a time; windows that it cannot process count as done."""
-    try:
-        import neurokit2
-    except ImportError:
-        return None
-    with Dataset(dataset) as file:
-        rows = np.linspace(0, file.n_segments - 1, n).astype(int)
-        signals, rate_hz = file.physical(rows), int(file.sampling_rate_hz)
-    neurokit2.ecg_process(signals[0, 0], sampling_rate=rate_hz)  # imports what it needs
-    began = time.perf_counter()
-    for ecg, ppg in signals:
-        for process, signal in ((neurokit2.ecg_process, ecg), (neurokit2.ppg_process, ppg)):
-            try:
-                process(signal, sampling_rate=rate_hz)
-            except (ValueError, IndexError, ZeroDivisionError):
-                continue
-    return n / (time.perf_counter() - began)
-
-
 def read_all(folder: Path) -> int:
     """Fills the page cache; returns the bytes read."""
     return sum(len(path.read_bytes()) for path in folder.rglob("*") if path.is_file())
@@ -209,15 +186,9 @@ def compare(cohort: Path, workers: int, pairs: int) -> None:
 def where_the_time_goes(cohort: Path, folder: Path) -> None:
     spent, total, n = seconds_by_part(cohort, folder / "parts")
     spent["rest"] = total - sum(spent.values())
-    print(f"one process: {n / total:.0f} segments/s, {1e6 * total / n:.0f} µs of CPU a segment (both signals), of which")
+    print(f"one process: {n / total:.0f} segments/s, {1e6 * total / n:.0f} µs of CPU a segment, of which")
     for part in (*PARTS, "rest"):
         print(f"  {part:18} {1e6 * spent[part] / n:6.1f} µs  {100 * spent[part] / total:4.1f} %")
-    signals = sum(spent[p] for p in ("filter", "R peaks", "pulses", "rhythm, templates", "quality"))
-    speed = neurokit_windows_per_second(folder / "parts" / "full_dataset.h5", 300)
-    if speed is None:
-        print("NeuroKit2 is not installed: not compared")
-    else:
-        print(f"NeuroKit2: {speed:.1f} windows/s on one core; ours, filters and all indices: {n / signals:.0f}")
 
 
 if __name__ == "__main__":
