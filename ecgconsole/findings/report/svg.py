@@ -84,7 +84,7 @@ def frame(
     left: int = 52,
 ) -> Frame:
     return Frame(
-        Scale(*x_range, left, width - 12),
+        Scale(*x_range, left, width - 18),
         Scale(*y_range, height - 40, 14),
         width,
         height,
