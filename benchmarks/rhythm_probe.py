@@ -241,7 +241,7 @@ def main() -> None:
         title = "People of the choice of settings, out of fold:" if choice else "All people, out of fold:"
         result["out of fold"] = table(title, tasks, material, keep, keep)
     if not choice and (training & material.unseen).any():
-        title = "People unseen in pretraining and in the choice of settings, fitted to the others:"
+        title = "People unseen in pretraining and by --people choice, fitted to the others:"
         result["unseen"] = table(title, tasks, material, training & ~material.unseen, training & material.unseen)
     result["neighbours"] = neighbours(material, keep)
     (args.out / "scores.json").write_text(json.dumps(result, indent=1) + "\n")
