@@ -88,6 +88,7 @@ def test_planted_effects_are_found_and_weaker_by_pattern_than_by_the_true_rhythm
     patterns = json.loads(workspace.patterns.read_text())["patterns"]
     validation = json.loads(workspace.validation.read_text())
     fibrillation = {p["id"] for p in patterns if p["rhythm"]["name"] == "atrial_fibrillation"}
+    attenuation = []
     for label, planted in LABELS.items():
         training = metadata[(metadata["split"] == "train") & metadata[label].notna()]
         true, value = truth.loc[training.index, "has_af"].astype(bool), training[label].astype(bool)
@@ -100,7 +101,10 @@ def test_planted_effects_are_found_and_weaker_by_pattern_than_by_the_true_rhythm
         discovered = [t for t in tests if t["discovery"]]
         assert discovered
         assert all(t["adjusted_ci_low"] > 1 for t in discovered)
-        assert max(t["odds_ratio"] for t in tests) < ratio
+        # Of four noisy estimates the largest may pass the true one; none may credibly.
+        assert all(t["ci_low"] < ratio for t in tests)
+        attenuation.append(np.mean([np.log(t["odds_ratio"] / ratio) for t in tests]))
+    assert np.mean(attenuation) < 0
     without = [t["discovery"] for t in validation["tests"] if t["label"] == NO_EFFECT and t["pattern"] in fibrillation]
     assert without
     assert not any(without)
