@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
 import time
 
 import pytest
@@ -46,8 +47,11 @@ def own_folder(built_folder, tmp_path):
 def commands_in_process(monkeypatch):
     """The console's commands run in this process: the same code, without a second of imports each."""
 
+    one_at_a_time = threading.Lock()  # the runner puts its own in the place of sys.stdout
+
     def run(arguments, **kwargs):
-        done = CliRunner().invoke(cli.app, arguments[4:])
+        with one_at_a_time:
+            done = CliRunner().invoke(cli.app, arguments[4:])
         if isinstance(done.exception, EcgConsoleError):
             return subprocess.CompletedProcess(
                 arguments, int(done.exception.exit_code), done.stdout, str(done.exception)
