@@ -109,13 +109,16 @@ class Table(Rows, can_focus=True):
         self._wanted = text.casefold()
         self._arrange(self.cursor)
 
-    def sort_next(self) -> None:
-        """By the next column; after the last, as given."""
+    def sort(self, how: str) -> None:
+        """``next``: by the next column, after the last as given; ``reversed``: the other way round."""
+        if how == "reversed":
+            self._reverse()
+            return
         at = -1 if self._sorted_by is None else self._sorted_by[0]
         visible = len(self._widths(self.size.width))
         self._sort(at + 1 if at + 1 < visible else None)
 
-    def sort_reversed(self) -> None:
+    def _reverse(self) -> None:
         if self._sorted_by is not None:
             self._sorted_by = (self._sorted_by[0], not self._sorted_by[1])
             self._arrange(self.cursor)
@@ -142,7 +145,7 @@ class Table(Rows, can_focus=True):
         if event.y == 0:
             column = self._column_at(event.x)
             if self._sorted_by is not None and column == self._sorted_by[0]:
-                self.sort_reversed()
+                self._reverse()
             else:
                 self._sort(column)
         elif (row := self._top + event.y - 1) < len(self._order):

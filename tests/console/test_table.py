@@ -68,15 +68,15 @@ async def test_sorting_by_number_and_back_keeps_the_row_in_hand():
         table = pilot.app.query_one(Table)
         table.fill(COLUMNS, people(100))
         table.select(10)
-        table.sort_next()
-        table.sort_next()
+        table.sort("next")
+        table.sort("next")
         assert "n▼" in rows(table)[0]
         assert table.cursor == 10
         table.action_move(-1000)
         numbers = [int(row.split()[-2]) for row in rows(table)[1:]]
         assert numbers == sorted(numbers, reverse=True)
         assert numbers[0] == 99
-        table.sort_reversed()
+        table.sort("reversed")
         assert [int(row.split()[-2]) for row in rows(table)[1:]] != numbers
         await pilot.click(Table, offset=(4, 0))
         assert "name▲" in rows(table)[0]
@@ -89,9 +89,9 @@ async def test_what_is_not_a_number_comes_last_either_way():
         table = pilot.app.query_one(Table)
         values = [1.0, float("nan"), 3.0, 2.0]
         table.fill([Column("v", 6, True)], [[Cell("–" if v != v else str(v), v)] for v in values])
-        table.sort_next()
+        table.sort("next")
         assert [r.strip("▸ ") for r in rows(table)[1:5]] == ["3.0", "2.0", "1.0", "–"]
-        table.sort_reversed()
+        table.sort("reversed")
         assert [r.strip("▸ ") for r in rows(table)[1:5]] == ["1.0", "2.0", "3.0", "–"]
 
 

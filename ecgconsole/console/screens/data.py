@@ -165,10 +165,7 @@ class Data(Page):
         self._table.search(event.value)
 
     def action_sort(self, how: str) -> None:
-        if how == "next":
-            self._table.sort_next()
-        else:
-            self._table.sort_reversed()
+        self._table.sort(how)
 
     def on_table_moved(self, event: Table.Moved) -> None:
         if not self.has_class("-short"):

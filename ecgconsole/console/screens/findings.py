@@ -272,10 +272,7 @@ class FindingsPage(Page):
         self._table.search(event.value)
 
     def action_sort(self, how: str) -> None:
-        if how == "next":
-            self._table.sort_next()
-        else:
-            self._table.sort_reversed()
+        self._table.sort(how)
 
     def action_chart(self, what: str) -> None:
         if self._view == "map":

@@ -191,10 +191,7 @@ class Runs(Page):
         self.fresh()
 
     def action_sort(self, how: str) -> None:
-        if how == "next":
-            self._table.sort_next()
-        else:
-            self._table.sort_reversed()
+        self._table.sort(how)
 
     def copied_text(self) -> str | None:
         """The command that shows the run's folder."""
