@@ -12,7 +12,7 @@ from typing import Any
 
 from ecgconsole.config import Config
 from ecgconsole.dataset.discovery import Cohort, waveform_dir
-from ecgconsole.dataset.finished import build_identity, finished_result, only_split_differs
+from ecgconsole.dataset.finished import build_identity, finished_result, split_marker
 from ecgconsole.dataset.forecast import Foretold
 from ecgconsole.dataset.people import Patient, select
 from ecgconsole.dataset.plan import (
@@ -23,6 +23,7 @@ from ecgconsole.dataset.plan import (
     plan_shards,
     space_bytes,
 )
+from ecgconsole.dataset.resplit import another_split
 from ecgconsole.dataset.scanning import discovered
 from ecgconsole.dataset.schedule import build_shards
 from ecgconsole.dataset.shards import Manifest, check_configuration, check_space, is_intact, quarantine, read_manifest
@@ -58,25 +59,31 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
         plans = plan_shards(patients, config)
         forecast = _forecast(patients, config)
         identity = build_identity(config, patients)
-        result = None if rebuild else finished_result(workspace, identity)
+        result = None
+        if not rebuild:
+            result = finished_result(workspace, identity) or another_split(
+                identity, split_file, config, workspace, workers, reporter
+            )
         if result is not None:
             total = sum(len(p.patients) for p in plans)
             reporter.progress(total, total, "patients")
-            return {**result, "forecast": forecast}
-        if config.data.clinical_dir is not None:
-            from ecgconsole.dataset.tables import check_clinical
+        else:
+            if config.data.clinical_dir is not None:
+                from ecgconsole.dataset.tables import check_clinical
 
-            check_clinical(config, patients)  # now, not after hours of recordings
-        foretold = Foretold(root, patients, config, workers)
-        # What the end needs takes most of a second to import: meanwhile.
-        threading.Thread(target=import_module, args=("ecgconsole.dataset.assemble",), daemon=True).start()
-        manifests, built = _build(plans, root, config, workspace, workers, reporter, stop, foretold)
-        stop.raise_if_requested(f"{len(plans)} of {len(plans)} shards")
-        from ecgconsole.dataset.assemble import assemble
+                check_clinical(config, patients)  # now, not after hours of recordings
+            foretold = Foretold(root, patients, config, workers)
+            # What the end needs takes most of a second to import: meanwhile.
+            threading.Thread(target=import_module, args=("ecgconsole.dataset.assemble",), daemon=True).start()
+            manifests, built = _build(plans, root, config, workspace, workers, reporter, stop, foretold)
+            stop.raise_if_requested(f"{len(plans)} of {len(plans)} shards")
+            from ecgconsole.dataset.assemble import assemble
 
-        result = assemble(cohort, patients, identity, manifests, split_file, config, workspace, workers, reporter)
-        foretold.compare(reporter, result, whole=built == len(plans))
-    if not config.build.keep_shards:
+            result = assemble(cohort, patients, identity, manifests, split_file, config, workspace, workers, reporter)
+            foretold.compare(reporter, result, whole=built == len(plans))
+    if config.build.keep_shards:
+        split_marker(workspace).unlink(missing_ok=True)
+    else:
         _remove(workspace.shards)
     return {**result, "forecast": forecast}
 
@@ -155,12 +162,6 @@ def _build(
     done = sum(len(p.patients) for p in plans if p.identity in manifests)
     reporter.progress(done, total, "patients")
     missing = [p for p in plans if p.identity not in manifests]
-    if len(missing) == len(plans) and only_split_differs(workspace, config):
-        reporter.warning(
-            "split-change-reads-all",
-            "only the split differs from the dataset in place, but its shards are gone: all recordings are read again",
-            "with build.keep_shards=true the next change of the split costs a merge only",
-        )
     to_build, in_all = (sum(p.forecast_windows for p in some) for some in (missing, plans))
     check_space(folder, space_bytes(to_build, in_all, config))
     last = time.monotonic()

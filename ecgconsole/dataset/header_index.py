@@ -22,6 +22,7 @@ from ecgconsole import __version__
 from ecgconsole.config import Config
 from ecgconsole.dataset.discovery import FolderScan, HeaderFolder, Rejection, scan_folder
 from ecgconsole.dataset.people import Recording
+from ecgconsole.dataset.plan import FORMULAS, formulas_hash
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.workspace import write_atomically
 
@@ -89,7 +90,8 @@ def folder_signature(root: Path, folder: str) -> str:
 def index_key(layout: str, config: Config) -> str:
     """What a scan depends on, besides the files."""
     data, build = config.data, config.build
-    settings = [FORMAT, __version__, layout, data.ecg_channels, data.ppg_channels, data.require, build.segment_seconds]
+    program = [FORMAT, __version__, formulas_hash(*FORMULAS)]
+    settings = [program, layout, data.ecg_channels, data.ppg_channels, data.require, build.segment_seconds]
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
 

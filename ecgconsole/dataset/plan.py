@@ -6,13 +6,17 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from ecgconsole import __version__
+from ecgconsole import __version__, signals
 from ecgconsole.config import Config, flatten
 from ecgconsole.dataset.people import Patient
 from ecgconsole.dataset.storage import FORMAT_VERSION
 
+# Turn samples into rows.
+FORMULAS = (Path(signals.__file__).parent, Path(__file__).with_name("segments.py"))
 # Whatever else is configured, a shard of the same patients from the same files has the same bytes.
 SHARD_SETTINGS = (
     "data.ecg_channels",
@@ -88,7 +92,20 @@ def shard_settings(config: Config) -> dict[str, Any]:
         **{key: values[key] for key in SHARD_SETTINGS},
         "ecgconsole": __version__,
         "format": FORMAT_VERSION,
+        "formulas": formulas_hash(*FORMULAS),
     }
+
+
+@cache
+def formulas_hash(*places: Path) -> str:
+    """Of the program's own text (files, or folders of them): what rows have and how it is computed may change with any
+    line of it, and so nobody has to remember to count versions."""
+    digest = hashlib.sha256()
+    for place in places:
+        for path in sorted(place.glob("*.py")) if place.is_dir() else [place]:
+            digest.update(f"\n{path.name}\n".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def forecast_windows(patient: Patient, config: Config) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,13 @@ from pathlib import Path
 import pytest
 
 from ecgconsole.config import Config
+from ecgconsole.dataset import header_index
 from ecgconsole.dataset import plan as planning
+from ecgconsole.dataset.finished import build_identity
 from ecgconsole.dataset.people import Patient, Recording
-from ecgconsole.dataset.plan import forecast_bytes, plan_shards
+from ecgconsole.dataset.plan import configuration_hash, forecast_bytes, plan_shards, shard_settings
+from ecgconsole.dataset.shards import Manifest, check_configuration
+from ecgconsole.errors import ConfigurationError
 
 
 def patient(name: str, windows: int, inputs: str = "a") -> Patient:
@@ -66,3 +71,38 @@ def test_forecast_grows_with_signals_and_length(
     assert both / 2 < forecast_bytes(1000, config_of(tmp_path, **{"data.require": "ecg"})) < both
     longer = forecast_bytes(1000, config_of(tmp_path, **{"build.segment_seconds": 30}))
     assert 2.5 * both < longer < 3 * both
+
+
+def test_a_program_with_other_columns_or_formulas_reuses_no_shard_and_no_index(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    formulas, text = planning.FORMULAS, {p.name: p.read_text() for p in planning.FORMULAS[0].glob("*.py")}
+    assert {"rhythm.py", "quality.py", "headers.py"} <= text.keys()
+    changes = {
+        "as it is": lambda name, old: old,
+        "a column more": lambda name, old: old + "# Column" if name == "quality.py" else old,
+        "another threshold": lambda name, old: old.replace("0.8", "0.85") if name == "rhythm.py" else old,
+    }
+    for n, change in enumerate(changes.values()):
+        copy = tmp_path / str(n)
+        copy.mkdir()
+        for name, old in text.items():
+            (copy / name).write_text(change(name, old))
+        for module in (planning, header_index):
+            monkeypatch.setattr(module, "FORMULAS", (copy, *formulas[1:]))
+        (shard,) = plan_shards([patient("a", 10)], config)
+        built = build_identity(config, [patient("a", 10)])
+        found.append((shard.identity, header_index.index_key("wfdb", config), built.partition(".")[0]))
+    for values in zip(*found, strict=True):
+        assert len(set(values)) == len(changes)
+    monkeypatch.setattr(planning, "FORMULAS", formulas)
+    assert plan_shards([patient("a", 10)], config)[0].identity == found[0][0]
+
+
+def test_shards_of_other_formulas_are_refused_by_name(config: Config, tmp_path: Path) -> None:
+    of_old = Manifest("shard-1.h5", "1", "old", {**shard_settings(config), "formulas": "0"}, "", 0, 0, {}, {}, [])
+    (tmp_path / "shard-1.json").write_text(json.dumps(vars(of_old)))
+    with pytest.raises(ConfigurationError, match=r'formulas: "0" in the shards') as caught:
+        check_configuration(tmp_path, config, configuration_hash(config))
+    assert len(caught.value.problems) == 1

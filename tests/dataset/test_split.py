@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecgconsole.config import Config
 from ecgconsole.dataset.split import SPLITS, assign, read_split_file, strata
 from ecgconsole.errors import InputError
 
@@ -73,28 +70,3 @@ def test_a_split_file_says_who_is_where(tmp_path: Path) -> None:
     path.write_text("patient,split\na,everywhere\n")
     with pytest.raises(InputError, match="everywhere is none of train, val, test"):
         read_split_file(path)
-
-
-@pytest.mark.usefixtures("kept_worker")
-def test_another_split_costs_a_merge_where_shards_were_kept_and_is_announced_where_not(
-    cohort: Path, config_of: Callable[..., Config], build: Callable[..., tuple[dict, list[dict]]], tmp_path: Path
-) -> None:
-    settings = {"build.max_patients": 6, "build.keep_shards": True}
-
-    def built(**changes: object) -> tuple[str, list[str], int]:
-        result, events = build(config_of(cohort / "waveforms", **{**settings, **changes}), tmp_path)
-        warned = [e["code"] for e in events if e["kind"] == "warning"]
-        return result["content_sha256"], warned, len([e for e in events if e["kind"] == "chunk"])
-
-    first, warned, chunks = built()
-    assert "split-change-reads-all" not in warned
-    assert chunks == 2
-    other, warned, chunks = built(**{"split.seed": 5})
-    assert (chunks, "split-change-reads-all" in warned) == (0, False)
-    assert other != first
-    shutil.rmtree(tmp_path / "shards")
-    again, warned, chunks = built()
-    assert (again, chunks, "split-change-reads-all" in warned) == (first, 2, True)
-    shutil.rmtree(tmp_path / "shards")
-    _, warned, _ = built(**{"split.seed": 5, "build.segment_seconds": 5.0})
-    assert "split-change-reads-all" not in warned
