@@ -160,6 +160,9 @@ class TrainingConfig(_Section):
     """Contrastive training."""
 
     batch_size: int = Field(512, ge=4, description="segments in a step, over all ranks")
+    micro_batch_size: int | None = Field(
+        None, ge=1, description="segments of a rank encoded at once, the batch kept whole; null: all that memory takes"
+    )
     segments_per_patient: int = Field(
         8, ge=1, description="segments of one patient in a batch (P patients x K segments)"
     )
@@ -172,6 +175,7 @@ class TrainingConfig(_Section):
     num_epochs: int = Field(50, ge=1, description="passes over the training patients")
     max_minutes: float | None = Field(None, gt=0, description="min, ends training early; null: never")
     temperature: Positive = Field(0.1, le=10, description="of NT-Xent")
+    learn_temperature: bool = Field(False, description="the temperature is learnt too, from there on, 0.01 at least")
     weight_views: float = Field(1.0, ge=0, description="weight of NT-Xent between two views of one signal")
     weight_cross: float = Field(1.0, ge=0, description="weight of NT-Xent between ECG and PPG of one window")
     weight_rhythm: float = Field(1.0, ge=0, description="weight of predicting the stored rhythm columns of a window")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from ecgconsole.errors import ConfigurationError, MachineError
+from ecgconsole.text import sanitise
 from ecgconsole.training.step import Arithmetic
 
+_CPU = "training.device=cpu does without one"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -46,3 +50,15 @@ def use_all_cores(processes: int = 1) -> None:
 def gpu_memory_gb(device: torch.device) -> float | None:
     """The most GB that torch has held at once on the GPU; None on the CPU."""
     return torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
+
+
+@contextmanager
+def gpu_failures(kept: str) -> Iterator[None]:
+    """Turns what torch raises when a GPU is lost or full into ``MachineError``; ``kept`` says what is on disk."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MachineError(f"out of GPU memory; {kept}. Free some, or take another GPU; {_CPU}") from error
+    except torch.AcceleratorError as error:
+        what = sanitise(str(error).partition("\n")[0], 200)
+        raise MachineError(f"the GPU failed ({what}); {kept}. The same command continues; {_CPU}") from error

@@ -16,7 +16,7 @@ from ecgconsole.errors import InputError
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.training.checkpoints import Saved, best_verified, load
 from ecgconsole.training.checkpoints_index import find
-from ecgconsole.training.device import arithmetic_of, use_all_cores
+from ecgconsole.training.device import arithmetic_of, gpu_failures, use_all_cores
 from ecgconsole.training.encoder import Model, segment_embedding
 from ecgconsole.training.expectations import Expectations, expectations_of
 from ecgconsole.training.export import load_portable
@@ -48,7 +48,7 @@ def run(
     arithmetic = arithmetic_of(config.training.device, config.training.precision)
     use_all_cores()
     model = model_of(saved).to(arithmetic.device).eval()
-    with Dataset(workspace.dataset) as dataset:
+    with Dataset(workspace.dataset) as dataset, gpu_failures("what is embedded so far is kept"):
         saved.expectations.refuse_other(expectations_of(dataset), str(saved.path), str(workspace.dataset))
         made_of = f"{saved.sidecar.sha256} {dataset.content_sha256} {arithmetic} {__version__} {torch.__version__}"
         folder = workspace.embeddings("train").parent / ".unfinished"

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 SD_FLOOR = (0.01, 0.001)
 CLAMP_SD = 10.0
 POOLED_STAGES = 2
+# Of a learnt temperature; below it the loss of a few hard negatives would be all there is.
+MIN_TEMPERATURE = 0.01
 
 
 def normalise(signal: Tensor, sd_floor: float) -> Tensor:
@@ -120,7 +122,8 @@ class Model(nn.Module):
     test patients, mean reciprocal rank of the embeddings: 0.01 apart, 0.19 with one linear map, 0.04 untrained).
 
     ``n_rhythm`` is the number of rhythm columns that the heads predict from an embedding, ``n_beat`` of points of the
-    mean beat that the ECG's predicts (0: none).
+    mean beat that the ECG's predicts (0: none). ``learn_temperature`` makes the temperature of the contrastive terms a
+    weight too, as in CLIP (Radford et al., 2021).
     """
 
     def __init__(
@@ -130,6 +133,7 @@ class Model(nn.Module):
         projection_dim: int,
         n_rhythm: int = 0,
         n_beat: int = 0,
+        learn_temperature: bool = False,
     ) -> None:
         super().__init__()
         self.embedding_dim = embedding_dim
@@ -138,6 +142,15 @@ class Model(nn.Module):
         self.cross_projector = nn.Linear(embedding_dim, projection_dim, bias=False)
         self.rhythm_heads = nn.ModuleList(nn.Linear(embedding_dim, n_rhythm) for _ in SD_FLOOR if n_rhythm)
         self.beat_head = nn.Linear(embedding_dim, n_beat) if n_beat else nn.Identity()
+        if learn_temperature:
+            # The logarithm of what the temperature is multiplied by: its decay leads back to where it began.
+            self.temperature_change = nn.Parameter(torch.zeros(()))
+
+    def temperature(self, initial: float) -> Tensor | float:
+        """Of the contrastive terms: ``initial``, or what was learnt from there, no lower than ``MIN_TEMPERATURE``."""
+        if not hasattr(self, "temperature_change"):
+            return initial
+        return (initial * self.temperature_change.exp()).clamp_min(MIN_TEMPERATURE)
 
     def encode(self, signal: Tensor, present: Tensor) -> Tensor:
         """(n, 2, T) and bool (n, 2) to one float32 embedding a signal, (n, 2, embedding_dim); zero where absent."""

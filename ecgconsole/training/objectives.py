@@ -27,7 +27,7 @@ def negatives(
     return ~(same_record & (near | identical))
 
 
-def info_nce(queries: Tensor, keys: Tensor, positive: Tensor, negative: Tensor, temperature: float) -> Tensor:
+def info_nce(queries: Tensor, keys: Tensor, positive: Tensor, negative: Tensor, temperature: Tensor | float) -> Tensor:
     """Mean over queries of -log of the softmax share of each query's positive key. Scalar, float32.
 
     ``queries`` (n, d) and ``keys`` (m, d) of any length, normalised here; ``positive`` int64 (n,), the key that
@@ -47,7 +47,7 @@ def info_nce(queries: Tensor, keys: Tensor, positive: Tensor, negative: Tensor, 
     return (torch.logsumexp(logits, dim=1) - logits[own]).mean()
 
 
-def nt_xent(view_1: Tensor, view_2: Tensor, negative: Tensor, temperature: float) -> Tensor:
+def nt_xent(view_1: Tensor, view_2: Tensor, negative: Tensor, temperature: Tensor | float) -> Tensor:
     """NT-Xent of n pairs: (n, d) each; ``negative`` bool (2n, 2n) over both views in a row."""
     n = len(view_1)
     both = torch.cat((view_1, view_2))
@@ -55,7 +55,7 @@ def nt_xent(view_1: Tensor, view_2: Tensor, negative: Tensor, temperature: float
     return info_nce(both, both, positive, negative, temperature)
 
 
-def cross_nce(ecg: Tensor, ppg: Tensor, negative: Tensor, temperature: float) -> Tensor:
+def cross_nce(ecg: Tensor, ppg: Tensor, negative: Tensor, temperature: Tensor | float) -> Tensor:
     """Each window's PPG found by its ECG and the reverse, averaged: (n, d) each, ``negative`` bool (n, n).
 
     Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021.

@@ -25,6 +25,7 @@ _FREE = {
     "training.device",
     "training.world_size",
     "training.compile",
+    "training.micro_batch_size",
 }
 
 
@@ -75,9 +76,9 @@ def _refuse_unless_same(saved: Saved, config: Config, dataset_sha256: str, named
         for key, values in parameter_differences(saved.sidecar, config).items()
         if key not in _FREE and not (key in known and is_execution_key(key))
     }
-    of_model = {key: v for key, v in all_differences.items() if not key.startswith("training.")}
-    of_training = {key: v for key, v in all_differences.items() if key not in of_model}
-    fatal = of_model if named else all_differences
+    of_network = {key: v for key, v in all_differences.items() if _changes_the_network(key, v)}
+    of_training = {key: v for key, v in all_differences.items() if key not in of_network}
+    fatal = of_network if named else all_differences
     problems = [_difference(*item) for item in fatal.items()]
     if saved.sidecar.dataset_sha256 != dataset_sha256:
         problems.append(
@@ -90,6 +91,13 @@ def _refuse_unless_same(saved: Saved, config: Config, dataset_sha256: str, named
             tuple(problems),
         )
     return [_difference(*item) for item in of_training.items()]
+
+
+def _changes_the_network(key: str, values: tuple[Any, Any]) -> bool:
+    """Whether weights of the one have no place in the other."""
+    if key in ("training.weight_beat", "training.learn_temperature"):
+        return bool(values[0]) != bool(values[1])
+    return not key.startswith("training.")
 
 
 def _difference(key: str, values: tuple[Any, Any]) -> str:

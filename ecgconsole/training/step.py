@@ -46,19 +46,20 @@ def objective(model: Model, embeddings: Tensor, batch: Batch, training: Training
         where = (patient[at], record[at], start_s[at])
         return negatives(*where, *where, training.negative_gap_seconds)
 
+    temperature = model.temperature(training.temperature)
     terms: dict[str, Tensor] = {}
     if training.weight_views:
         total, pairs = embeddings.new_zeros(()), 0
         for channel, projector in enumerate(model.view_projectors):
             at = (batch.present[0, :, channel] & batch.present[1, :, channel]).nonzero().squeeze(1)
             z = projector(embeddings[:, channel])
-            own = nt_xent(z[at], z[at + n], may_repel(torch.cat((at, at + n))), training.temperature)
+            own = nt_xent(z[at], z[at + n], may_repel(torch.cat((at, at + n))), temperature)
             total, pairs = total + own * len(at), pairs + len(at)
         terms["loss_views"] = total / max(pairs, 1)
     if training.weight_cross:
         at = present.all(1).nonzero().squeeze(1)
         ecg, ppg = model.cross_projector(embeddings[at]).unbind(1)
-        terms["loss_cross"] = cross_nce(ecg, ppg, may_repel(at), training.temperature)
+        terms["loss_cross"] = cross_nce(ecg, ppg, may_repel(at), temperature)
     if training.weight_decorrelation:
         parts = [decorrelation(embeddings[present[:, c], c]) for c in range(present.shape[1])]
         terms["loss_decorrelation"] = torch.stack(parts).mean()

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from ecgconsole.config import Config
 from ecgconsole.dataset import Dataset
 from ecgconsole.dataset.rhythm_labels import rhythm_of_rows
-from ecgconsole.errors import ConfigurationError, EcgConsoleError, InputError, MachineError
+from ecgconsole.errors import ConfigurationError, EcgConsoleError, InputError
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.text import alias
 from ecgconsole.training.augment import crop_samples
@@ -26,10 +25,11 @@ from ecgconsole.training.beat_shape import N_BEAT
 from ecgconsole.training.checkpoints import Progress, Saved, describe, pack, save
 from ecgconsole.training.checkpoints_index import prune
 from ecgconsole.training.compiling import compile_encoders
-from ecgconsole.training.device import arithmetic_of, gpu_memory_gb, use_all_cores
+from ecgconsole.training.device import arithmetic_of, gpu_failures, gpu_memory_gb, use_all_cores
 from ecgconsole.training.encoder import Model
 from ecgconsole.training.expectations import expectations_of
 from ecgconsole.training.launch import run_ranks
+from ecgconsole.training.learner import Learner
 from ecgconsole.training.loader import Batch, Loader, block_segments
 from ecgconsole.training.pace import Pace
 from ecgconsole.training.ranks import ALONE, Ranks
@@ -38,7 +38,7 @@ from ecgconsole.training.sampler import Sampler
 from ecgconsole.training.scalars import recorded
 from ecgconsole.training.schedule import horizon, learning_rate, out_of_time, reason_to_end
 from ecgconsole.training.segments import RHYTHM_TARGETS, Segments, read_split, rhythm_statistics
-from ecgconsole.training.step import Arithmetic, backward, suspects
+from ecgconsole.training.step import Arithmetic, suspects
 from ecgconsole.training.telling import Telling
 from ecgconsole.training.validation import validate
 from ecgconsole.workspace import Workspace
@@ -59,9 +59,9 @@ def run(
 
     ``epochs`` completed, ``best_epoch`` with its ``val_loss``, ``train_loss`` of the last epoch,
     ``segments_per_second`` of this run's training steps. Raises ``InputError`` for a dataset without training
-    segments, ``ConfigurationError`` for a checkpoint that does not belong, ``MachineError`` for a missing GPU or a
-    full disk, ``EcgConsoleError`` after ``max_bad_steps`` losses in a row that are not finite or when ranks die again
-    and again, ``Stopped``.
+    segments, ``ConfigurationError`` for a checkpoint that does not belong, ``MachineError`` for a missing or lost GPU
+    or a full disk, ``EcgConsoleError`` after ``max_bad_steps`` losses in a row that are not finite or when ranks die
+    again and again, ``Stopped``.
     """
     if config.training.world_size > 1:
         return run_ranks(config, workspace, reporter, stop, resume)
@@ -95,6 +95,7 @@ def train_in(
             return _result(start.progress, Pace())
         continued_by = "The same command" if resume == "auto" else "The same command with --resume auto"
         with ExitStack() as stack:
+            stack.enter_context(gpu_failures("the last checkpoint is whole"))
             if training.tensorboard and ranks.is_chief:
                 first_step = start.progress.step + 1 if start is not None else 0
                 reporter = stack.enter_context(recorded(reporter, workspace.tensorboard, first_step))
@@ -151,23 +152,20 @@ class _Training:
             )
 
         self.model = new_model(architecture_of(self.config), settings.seed).to(device)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.arithmetic.precision == torch.float16)
+        rate_hz = dataset.sampling_rate_hz
+        self.learner = Learner(self.model, settings, rate_hz, self.arithmetic, self.reporter, self.ranks)
         self.progress = Progress(horizon_steps=self._all_steps())
         self.sums: dict[str, float] = {}
         self.metrics: dict[str, float | None] = {}
         self.fresh = start is None
         if start is not None:
             self._restore(start)
-        self.micro = 2 * self.sampler.batch_size
         if settings.compile == "on" or (settings.compile == "auto" and device.type == "cuda"):
             own = self.ranks.share(self.sampler.batch_size)
             samples = dataset.segment_samples - crop_samples(dataset.sampling_rate_hz, settings.cross_shift_seconds)
             compile_encoders(self.model, self.arithmetic, 2 * (own.stop - own.start), samples, self.reporter)
         self.total = Pace()
-        self.telling = Telling(self.reporter, self.config.model.embedding_dim)
+        self.telling = Telling(self.reporter, min(self.config.model.embedding_dim, len(val) - 1))
 
     def run(self) -> dict[str, int | float | None]:
         progress, settings = self.progress, self.settings
@@ -186,7 +184,7 @@ class _Training:
                 progress.seconds += step_s
                 pace.count(batch, step_s)
                 rate = learning_rate(progress.step - 1, progress.horizon_steps, settings)
-                self.telling.step(progress, self._all_steps(), values, rate)
+                self.telling.step(progress, self._all_steps(), values, rate, waited_s)
                 self._agree_on_time()
                 if out_of_time(progress, settings):
                     break
@@ -200,52 +198,20 @@ class _Training:
             (self.progress.seconds,) = self.ranks.from_chief([self.progress.seconds])
 
     def _step(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step; a loss or gradient that is not finite leaves the weights as they are."""
+        """One optimiser step, and what it adds to the sums of the epoch."""
         progress, settings = self.progress, self.settings
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(progress.step, progress.horizon_steps, settings)
-        terms = self._backward(batch.to(self.arithmetic.device))
-        self.scaler.unscale_(self.optimizer)
-        grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.max_grad_norm)
-        names = [*terms, "grad_norm"]
-        values = dict(zip(names, torch.stack([*terms.values(), grad_norm]).tolist(), strict=True))
+        rate = learning_rate(progress.step, progress.horizon_steps, settings)
+        values, bad = self.learner.step(batch.to(self.arithmetic.device), rate)
         progress.step += 1
         progress.step_in_epoch += 1
-        finite = math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])
-        if finite:
-            self.scaler.step(self.optimizer)
+        if bad:
+            self._bad_step(batch, values)
+        elif math.isfinite(values["grad_norm"]):
             progress.bad_in_a_row = 0
             values["clipped_share"] = float(values["grad_norm"] > settings.max_grad_norm)
             for name, value in {**values, "steps": 1.0}.items():
                 self.sums[name] = self.sums.get(name, 0.0) + value
-        elif not (self.scaler.is_enabled() and math.isfinite(values["loss"])):
-            self._bad_step(batch, values)
-        # With fp16 an overflowing gradient is how the scaler finds its scale: a skipped step, not a bad one.
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
         return values
-
-    def _backward(self, batch: Batch) -> dict[str, Tensor]:
-        """Gradients of one batch; out of memory halves the pieces it is encoded in, not the batch."""
-        rate = self.expectations.sampling_rate_hz
-        while True:
-            try:
-                return backward(
-                    self.model, batch, self.settings, rate, self.arithmetic, self.scaler, self.micro, self.ranks
-                )
-            except torch.OutOfMemoryError:
-                smaller = self.micro // 2
-            # Outside of the handler, so that the traceback no longer holds what the failed attempt had made.
-            self.optimizer.zero_grad(set_to_none=True)
-            self.micro = smaller
-            if self.micro < 2:
-                raise MachineError("out of GPU memory with two segments at a time: a smaller model is needed")
-            torch.cuda.empty_cache()
-            self.reporter.warning(
-                "gpu-out-of-memory",
-                f"batches are encoded {self.micro} views at a time from here on; the result is the same",
-                "a smaller training.batch_size or model.hidden_dims is faster",
-            )
 
     def _bad_step(self, batch: Batch, values: dict[str, float]) -> None:
         progress = self.progress
@@ -308,6 +274,7 @@ class _Training:
             "train_loss": means.pop("loss", None),
             **metrics,
             "learning_rate": rate,
+            "temperature": self.learner.temperature(),
             **means,
             "loader_wait_share": pace.waiting_share,
             "segments_per_second": pace.segments_per_second,
@@ -326,7 +293,7 @@ class _Training:
         progress.horizon_steps = horizon(progress, self._all_steps(), settings)
         self.reporter.metric(progress.step, progress.epoch, self.metrics)
         self.telling.progress(progress, self._all_steps())
-        self.telling.collapse(progress.epoch, metrics.get("effective_rank"))
+        self.telling.collapse(progress.epoch, metrics)
 
         names = [workspace.best_checkpoint] if is_best else []
         names.append(workspace.latest_checkpoint)
@@ -341,13 +308,11 @@ class _Training:
             return
         progress = self.progress
         data = pack(
-            self.model.state_dict(),
-            self.optimizer.state_dict(),
-            self.scaler.state_dict(),
-            progress,
-            self.sums,
-            architecture_of(self.config),
-            self.expectations,
+            **self.learner.state(),
+            progress=progress,
+            sums=self.sums,
+            architecture=architecture_of(self.config),
+            expectations=self.expectations,
         )
         sidecar = describe(
             data,
@@ -362,9 +327,7 @@ class _Training:
         self.reporter.checkpoint(str(paths[-1]), progress.epoch, progress.step, progress.val_loss, sidecar.sha256)
 
     def _restore(self, start: Saved) -> None:
-        self.model.load_state_dict(start.contents["model"])
-        self.optimizer.load_state_dict(start.contents["optimizer"])
-        self.scaler.load_state_dict(start.contents["scaler"])
+        self.learner.restore(start.contents)
         self.progress, self.sums, self.metrics = start.progress, start.contents["sums"], dict(start.sidecar.metrics)
         self.progress.resumed_from = start.path.name
         self.progress.ended = ""
@@ -399,7 +362,12 @@ class _Training:
 def architecture_of(config: Config) -> dict[str, Any]:
     """The arguments of ``Model``, in plain types."""
     n_beat = N_BEAT if config.training.weight_beat else 0
-    return {**config.model.model_dump(mode="json"), "n_rhythm": len(RHYTHM_TARGETS), "n_beat": n_beat}
+    return {
+        **config.model.model_dump(mode="json"),
+        "n_rhythm": len(RHYTHM_TARGETS),
+        "n_beat": n_beat,
+        "learn_temperature": config.training.learn_temperature,
+    }
 
 
 def new_model(architecture: dict[str, Any], seed: int) -> Model:

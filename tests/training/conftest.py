@@ -10,7 +10,7 @@ import torch
 
 from ecgconsole.workspace import Workspace
 
-from .material import write_dataset
+from .material import trained, write_dataset
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,4 +35,13 @@ def workspace(tmp_path: Path, dataset_path: Path) -> Workspace:
     workspace = Workspace(tmp_path / "out")
     workspace.folder.mkdir()
     workspace.dataset.symlink_to(dataset_path)
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, dataset_path: Path) -> Workspace:
+    """Three epochs of four steps, never interrupted."""
+    workspace = Workspace(tmp_path_factory.mktemp("undisturbed"))
+    workspace.dataset.symlink_to(dataset_path)
+    trained(workspace)
     return workspace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,13 @@ from typing import Any
 
 import h5py
 import numpy as np
+import torch
 
 from ecgconsole.config import Config, resolve
 from ecgconsole.stage import Reporter, Stop
+from ecgconsole.training import train
+from ecgconsole.training.checkpoints import load
+from ecgconsole.workspace import Workspace
 
 RATE_HZ = 125.0
 SECONDS = 4
@@ -120,3 +125,34 @@ class Recorder:
 
     def warnings(self) -> list[str]:
         return [e["code"] for e in self.of("warning")]
+
+
+def trained(workspace: Workspace, *overrides: str, resume: str = "auto", recorder: Recorder | None = None) -> dict:
+    recorder = recorder or Recorder()
+    return train.run(small_config(*overrides), workspace, recorder.reporter, recorder.stop, resume=resume)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load(path).contents["model"]
+
+
+def assert_same_weights(a: Path, b: Path) -> None:
+    one, other = weights(a), weights(b)
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+def stopping_after(step: int) -> Recorder:
+    """A recorder whose training stops before the step after ``step``."""
+    recorder = Recorder()
+    count = itertools.count(1)
+    original = recorder.stop.wait_while_paused
+
+    def at_boundary(seconds: float | None = None) -> None:
+        if next(count) > step:
+            recorder.stop.request()
+        original(seconds)
+
+    recorder.stop.wait_while_paused = at_boundary
+    return recorder

@@ -39,17 +39,66 @@ def test_info_nce_equals_the_slow_reference_in_value_and_gradient(temperature, s
     negative = torch.rand(7, 9, generator=generator) < 0.6
     negative[5] = False
 
-    fast, fast_gradients = value_and_gradients(
-        lambda a, b: info_nce(a, b, positive, negative, temperature), queries, keys
+    assert_equal_in_value_and_gradient(
+        lambda a, b: info_nce(a, b, positive, negative, temperature),
+        lambda a, b: slow_info_nce(a, b, positive, negative, temperature),
+        queries,
+        keys,
     )
-    slow, slow_gradients = value_and_gradients(
-        lambda a, b: slow_info_nce(a, b, positive, negative, temperature), queries.double(), keys.double()
-    )
-    assert fast.dtype == torch.float32
-    torch.testing.assert_close(fast.double(), slow, rtol=1e-4, atol=1e-4)
-    for fast_gradient, slow_gradient in zip(fast_gradients, slow_gradients, strict=True):
-        scale = slow_gradient.abs().max().item()
-        torch.testing.assert_close(fast_gradient.double(), slow_gradient, rtol=1e-3, atol=1e-4 * scale)
+
+
+def assert_equal_in_value_and_gradient(fast, slow, *tensors):
+    """``fast`` on single precision against ``slow`` on double."""
+    value, gradients = value_and_gradients(fast, *tensors)
+    expected, expected_gradients = value_and_gradients(slow, *(t.double() for t in tensors))
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-4)
+    for gradient, wanted in zip(gradients, expected_gradients, strict=True):
+        scale = wanted.abs().max().item()
+        torch.testing.assert_close(gradient.double(), wanted, rtol=1e-3, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.1, 0.001])
+def test_nt_xent_equals_the_slow_reference_in_value_and_gradient(temperature):
+    generator = torch.Generator().manual_seed(3)
+    view_1, view_2 = torch.randn(6, 5, generator=generator), 30 * torch.randn(6, 5, generator=generator)
+    view_2[3] = -view_1[3]  # a positive as far away as can be
+    negative = torch.rand(12, 12, generator=generator) < 0.7
+    partner = torch.arange(12).roll(6)
+
+    def slow(a, b):
+        both = torch.cat((a, b))
+        return slow_info_nce(both, both, partner, negative, temperature)
+
+    assert_equal_in_value_and_gradient(lambda a, b: nt_xent(a, b, negative, temperature), slow, view_1, view_2)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.1, 0.001])
+def test_the_cross_term_equals_the_slow_reference_in_value_and_gradient(temperature):
+    generator = torch.Generator().manual_seed(4)
+    ecg, ppg = 100 * torch.randn(6, 5, generator=generator), torch.randn(6, 5, generator=generator)
+    ppg[2] = -ecg[2]
+    negative = torch.rand(6, 6, generator=generator) < 0.7
+    own = torch.arange(6)
+
+    def slow(a, b):
+        there, back = (slow_info_nce(*pair, temperature) for pair in ((a, b, own, negative), (b, a, own, negative.T)))
+        return (there + back) / 2
+
+    assert_equal_in_value_and_gradient(lambda a, b: cross_nce(a, b, negative, temperature), slow, ecg, ppg)
+
+
+def test_a_learnt_temperature_gets_the_gradient_of_the_slow_reference():
+    generator = torch.Generator().manual_seed(5)
+    queries, keys = (torch.randn(6, 5, generator=generator) for _ in range(2))
+    negative = torch.rand(6, 6, generator=generator) < 0.7
+    own = torch.arange(6)
+    for temperature in (1.0, 0.1, 0.01):
+        assert_equal_in_value_and_gradient(
+            lambda t: info_nce(queries, keys, own, negative, t),
+            lambda t: slow_info_nce(queries.double(), keys.double(), own, negative, t),
+            torch.tensor(temperature),
+        )
 
 
 def test_a_query_without_negatives_costs_nothing_and_pulls_nothing():
@@ -128,11 +177,7 @@ def slow_decorrelation(z):
 @pytest.mark.parametrize("scale", [0.01, 1.0, 300.0])
 def test_decorrelation_equals_the_slow_reference_in_value_and_gradient(scale):
     z = scale * torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
-    fast, (fast_gradient,) = value_and_gradients(decorrelation, z)
-    slow, (slow_gradient,) = value_and_gradients(slow_decorrelation, z.double())
-    torch.testing.assert_close(fast.double(), slow, rtol=1e-4, atol=1e-6)
-    largest = slow_gradient.abs().max().item()
-    torch.testing.assert_close(fast_gradient.double(), slow_gradient, rtol=1e-3, atol=1e-5 * largest)
+    assert_equal_in_value_and_gradient(decorrelation, slow_decorrelation, z)
 
 
 def test_decorrelation_sees_a_collapse_and_survives_it():
@@ -142,6 +187,25 @@ def test_decorrelation_sees_a_collapse_and_survives_it():
     assert float(value.detach()) == pytest.approx(0.99)
     assert torch.isfinite(same.grad).all()
     assert decorrelation(torch.randn(0, 4)) == decorrelation(torch.randn(1, 4)) == 0
+
+
+def slow_rhythm_error(predicted, target):
+    errors = []
+    for said, true in zip(predicted.flatten(), target.flatten(), strict=True):
+        if not math.isnan(true):
+            distance = (said - true.double()).abs()
+            errors.append(distance**2 / 2 if distance < 1 else distance - 0.5)
+    return sum(errors) / len(errors)
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 1e4])
+def test_rhythm_error_equals_the_slow_reference_in_value_and_gradient(scale):
+    generator = torch.Generator().manual_seed(6)
+    predicted, target = (scale * torch.randn(7, 4, generator=generator) for _ in range(2))
+    target[torch.rand(7, 4, generator=generator) < 0.3] = math.nan
+    assert_equal_in_value_and_gradient(
+        lambda p: rhythm_error(p, target), lambda p: slow_rhythm_error(p, target), predicted
+    )
 
 
 def test_rhythm_error_leaves_out_what_is_not_known():

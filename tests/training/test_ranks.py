@@ -6,19 +6,13 @@ import psutil
 import pytest
 import torch
 
-from ecgconsole.training import train
 from ecgconsole.training.checkpoints import load
 from ecgconsole.workspace import Workspace
 
 from . import two_ranks
-from .material import Recorder, small_config
+from .material import Recorder, trained
 
 TWO = "training.world_size=2"
-
-
-def trained(workspace: Workspace, *overrides: str, resume: str = "auto", recorder: Recorder | None = None) -> dict:
-    recorder = recorder or Recorder()
-    return train.run(small_config(*overrides), workspace, recorder.reporter, recorder.stop, resume=resume)
 
 
 def ranks_alive() -> list[psutil.Process]:
@@ -78,6 +72,8 @@ def test_loss_terms_and_gradients_of_one_batch_are_those_of_one_process(one_batc
     """Whole, in pieces, and with a signal that only one rank has, or none: an unused parameter keeps no gradient."""
     found, expected = one_batch
     terms, gradients = expected[case]
+    assert terms.keys() == {"loss", *(f"loss_{term}" for term in two_ranks.CASES[case][2])}
+    assert all(value > 0 for value in terms.values()) or case == "ecg"
     for rank in found:
         assert rank[case][0].keys() == terms.keys()
         for name, value in terms.items():

@@ -22,8 +22,15 @@ from ecgconsole.training.step import backward
 
 from .material import RATE_HZ, small_config
 
-# (encoded in pieces of, whose PPG is left out: none, the second half's, everyone's)
-CASES = {"whole": (1000, "none"), "pieces": (5, "none"), "half": (1000, "half"), "ecg": (1000, "all")}
+TERMS = ("views", "cross", "rhythm", "beat", "decorrelation")
+# (encoded in pieces of, whose PPG is left out: none, the second half's, everyone's; the terms)
+CASES = {
+    "whole": (1000, "none", TERMS),
+    "pieces": (5, "none", TERMS),
+    "half": (1000, "half", TERMS),
+    "ecg": (1000, "all", TERMS),
+    **{term: (1000, "half", (term,)) for term in TERMS},
+}
 BATCH = 17  # odd: the shares differ
 
 
@@ -45,13 +52,15 @@ def one_batch(path: Path, ranks: Ranks, without_ppg: str) -> Batch:
     return batch
 
 
-def outcome(path: Path, ranks: Ranks, micro: int, without_ppg: str) -> tuple[dict, dict]:
+def outcome(
+    path: Path, ranks: Ranks, micro: int, without_ppg: str, wanted: tuple[str, ...] = TERMS
+) -> tuple[dict, dict]:
     """Terms and gradients."""
-    config = small_config("training.weight_decorrelation=0.5", "training.negative_gap_seconds=8")
+    config = small_config("training.learn_temperature=true", "training.negative_gap_seconds=8")
     model = train.new_model(train.architecture_of(config), 0)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     batch = one_batch(path, ranks, without_ppg)
-    training = config.training.model_copy(update={"weight_beat": 0.0})
+    training = config.training.model_copy(update={f"weight_{term}": float(term in wanted) for term in TERMS})
     terms = backward(model, batch, training, RATE_HZ, arithmetic_of("cpu", "fp32"), scaler, micro, ranks)
     return terms, {name: p.grad for name, p in model.named_parameters()}
 

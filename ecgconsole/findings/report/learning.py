@@ -82,7 +82,10 @@ MONITORS = (
 )
 _LOSSES = ("train_loss", "val_loss")
 # What says how fast it went, or is drawn elsewhere: not about the encoder.
-_NOT_DRAWN = {"learning_rate", "segments_per_second", "loader_wait_share", "bad_steps", "grad_norm", "clipped_share"}
+_NOT_DRAWN = {
+    *("learning_rate", "segments_per_second", "loader_wait_share", "loader_wait_seconds"),
+    *("bad_steps", "grad_norm", "clipped_share", "temperature"),
+}
 
 
 def section(sources: Sources) -> dict[str, Any]:
