@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import json
 import os
 import pty
 import re
@@ -22,7 +23,7 @@ import tempfile
 import termios
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -183,22 +184,42 @@ def best(work: Callable[[], object], times: int = 9) -> float:
 
 
 def metrics(folder: Path) -> None:
-    """An event file of 400,000 metrics."""
-    run = Workspace(folder).new_run()
-    line = (
-        '{"seq": %d, "time": "2026-11-24T10:01:39.123Z", "kind": "metric", "stage": "train", "step": %d, "epoch": %d, '
-        '"values": {"train_loss": %.9f, "learning_rate": 0.0003, "grad_norm": %.6f}}\n'
-    )
-    with run.events.open("w") as file:
-        file.writelines(line % (i, i, i // 1000, 5 / (i + 1), 1 + i % 7) for i in range(METRICS))
-    print(f"an event file of {METRICS:,} metrics, {run.events.stat().st_size / 1e6:.0f} MB")
-    begun = time.process_time()
-    reader = MetricReader(run.events)
-    reader.read_new()
-    print(f"  read as columns                 {time.process_time() - begun:5.2f} s processor time")
-    begun = time.process_time()
-    reader.series["train_loss"].over("epoch")
-    print(f"  one metric over epochs          {time.process_time() - begun:5.2f} s processor time")
+    """Event files of 400,000 metrics as a training writes them, without and with the progress told beside each."""
+    for progress in (False, True):
+        run = Workspace(folder).new_run()
+        with run.events.open("w") as file:
+            file.writelines(_event_lines(progress))
+        beside = ", a progress beside each" if progress else ""
+        print(f"an event file of {METRICS:,} metrics{beside}, {run.events.stat().st_size / 1e6:.0f} MB")
+        begun = time.process_time()
+        reader = MetricReader(run.events, with_events=True)
+        reader.read_new()
+        reader.take_events()
+        print(f"  read as columns and events      {time.process_time() - begun:5.2f} s processor time")
+        begun = time.process_time()
+        reader.series["train_loss"].over("epoch")
+        print(f"  one metric over epochs          {time.process_time() - begun:5.2f} s processor time")
+        if not progress:
+            begun = time.process_time()
+            for line in run.events.open("rb"):
+                json.loads(line)
+            print(f"  for comparison, JSON alone      {time.process_time() - begun:5.2f} s processor time")
+
+
+def _event_lines(progress: bool) -> Iterator[str]:
+    rng = np.random.default_rng(0)
+    seq = 0
+    for step in range(1, METRICS + 1):
+        values = dict(zip(("train_loss", "learning_rate", "grad_norm", "loader_wait_seconds"), rng.random(4).tolist(),
+                          strict=True))  # fmt: skip
+        event = {"kind": "metric", "stage": "train", "step": step, "epoch": step // 1000 + 1, "values": values}
+        yield json.dumps({"seq": seq, "time": utc_now(), **event}) + "\n"
+        seq += 1
+        if progress:
+            event = {"kind": "progress", "stage": "train", "done": step, "total": METRICS, "unit": "steps",
+                     "rate": values["grad_norm"], "remaining_seconds": values["train_loss"]}  # fmt: skip
+            yield json.dumps({"seq": seq, "time": utc_now(), **event}) + "\n"
+            seq += 1
 
 
 def growing(home: Path, seconds: float) -> None:

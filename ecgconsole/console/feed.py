@@ -45,9 +45,8 @@ class Feed(threading.Thread):
         self._post = post
         self._ended = threading.Event()
         self._runs_read: set[str] = set()
-        self._events: EventReader | None = None
+        self._events: MetricReader | None = None
         self._gauges: EventReader | None = None
-        self._metrics: MetricReader | None = None
         self._readings: deque[dict[str, Any]] = deque(maxlen=READINGS_KEPT)
 
     def end(self) -> None:
@@ -72,8 +71,7 @@ class Feed(threading.Thread):
                 continue
             self._runs_read.add(run_id)
             run = self._workspace.run(run_id)
-            self._events, self._gauges = EventReader(run.events, wanted=_is_wanted), EventReader(run.gauges)
-            self._metrics = MetricReader(run.events)
+            self._events, self._gauges = MetricReader(run.events, with_events=True), EventReader(run.gauges)
             self._readings.clear()
             updates += self._batches(run_id, first=True)
         if not updates:
@@ -81,28 +79,14 @@ class Feed(threading.Thread):
         return updates
 
     def _batches(self, run_id: str | None, first: bool) -> list[Update]:
-        if run_id is None or self._events is None or self._gauges is None or self._metrics is None:
+        if run_id is None or self._events is None or self._gauges is None:
             return [Update(None, done=read_records(self._workspace))]
         while batch := self._gauges.read_new():
             self._readings.extend(batch)
         # The state after what the events say, or later.
-        events, metrics = self._new_events(self._events), self._metrics.take_new()
+        metrics, events = self._events.take_new(), tuple(self._events.take_events())
         snapshot, done = read_run(self._workspace.run(run_id)), read_records(self._workspace)
         return [Update(snapshot, events, metrics, first, tuple(self._readings), done)]
-
-    def _new_events(self, reader: EventReader) -> tuple[dict[str, Any], ...]:
-        events: list[dict[str, Any]] = []
-        before = -1
-        while reader.offset != before:
-            before = reader.offset
-            events += reader.read_new()
-        return tuple(events)
-
-
-def _is_wanted(line: bytes) -> bool:
-    if b'"kind": "metric"' in line:
-        return b'"val_loss"' in line
-    return b'"kind": "progress"' not in line or b'"patients"' in line
 
 
 def _shown(update: Update) -> tuple[Any, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,19 +59,14 @@ class EventWriter:
 
 
 class EventReader:
-    """Reads a growing file of JSON lines, each line once; a torn line is left until it is complete.
+    """Reads a growing file of JSON lines, each line once; a torn line is left until it is complete."""
 
-    Lines that are not ``wanted`` are passed over before they are decoded, which is what costs.
-    """
-
-    def __init__(self, path: Path, offset: int = 0, wanted: Callable[[bytes], bool] | None = None) -> None:
+    def __init__(self, path: Path, offset: int = 0) -> None:
         self.path = path
         self.offset = offset
-        self._wanted = wanted
 
     def read_new(self, max_bytes: int = 4 << 20) -> list[dict[str, Any]]:
-        """What was added since the last call, at most about ``max_bytes`` of it; [] at the end (or where nothing of
-        that is wanted: then ``offset`` has moved).
+        """What was added since the last call, at most about ``max_bytes`` of it; [] at the end.
 
         A file that does not exist yet is empty. A complete line that is not a JSON object is what a
         killed or full-disk write left, and is passed over.
@@ -91,13 +85,11 @@ class EventReader:
         except FileNotFoundError:
             return []
         self.offset += end
-        lines = data[:end].split(b"\n")
-        if self._wanted is not None:
-            lines = [line for line in lines if self._wanted(line)]
-        return [event for line in lines if (event := _object(line)) is not None]
+        return [event for line in data[:end].split(b"\n") if (event := json_object(line)) is not None]
 
 
-def _object(line: bytes) -> dict[str, Any] | None:
+def json_object(line: bytes) -> dict[str, Any] | None:
+    """None for what is not one: what a killed or full-disk write left."""
     if not line:
         return None
     try:

@@ -1,24 +1,20 @@
-"""The metrics of an event file as columns, incrementally and fast: JSON alone costs 4 to 9 µs an event."""
+"""The metrics of an event file as columns, incrementally and fast."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ecgconsole.console.sources.metric_lines import TIME_BYTES, Piece, take_apart
+from ecgconsole.jobs.events import json_object
+
 BLOCK_BYTES = 1 << 20
-_METRIC = b'"kind": "metric"'
-# A metric as ``EventWriter`` writes it; anything else takes the slow way.
-_HEAD = rb'^\{"seq": \d+, "time": "([^"]{23})Z", "kind": "metric", "stage": "[^"]*", "step": (\d+), "epoch": (\d+), '
-_NUMBER = rb"(-?[\d.]+(?:[eE][-+]?\d+)?|nan)"
-
-
-_TIME_BYTES = 23
 
 
 @dataclass
@@ -30,6 +26,22 @@ class Columns:
     value: array[float] = field(default_factory=lambda: array("d"))
     time: bytearray = field(default_factory=bytearray)
 
+    def extend(self, where: Sequence[tuple[Piece, int]]) -> None:
+        """By the rows of pieces of one block, in the order of its lines."""
+        pieces = [piece for piece, _ in where]
+        rows = [
+            np.concatenate([piece.numbers[0] for piece in pieces]),
+            np.concatenate([piece.numbers[1] for piece in pieces]),
+            np.concatenate([piece.numbers[row] for piece, row in where]),
+        ]
+        times = b"".join(piece.times for piece in pieces)
+        if len(pieces) > 1:
+            order = np.argsort(np.concatenate([piece.lines for piece in pieces]))
+            rows, times = [row[order] for row in rows], np.frombuffer(times, f"S{TIME_BYTES}")[order].tobytes()
+        for column, row in zip((self.step, self.epoch, self.value), rows, strict=True):
+            column.frombytes(row.tobytes())
+        self.time += times
+
     def over(self, axis: str) -> tuple[np.ndarray, np.ndarray]:
         """Places on ``axis`` and values, rising. Axes: ``step``; ``epoch``, where steps lie evenly spread within
         theirs; ``time``, in hours since the first.
@@ -40,20 +52,25 @@ class Columns:
         elif axis == "epoch":
             x = _within_epochs(np.array(self.epoch), step)
         else:
-            x = np.frombuffer(bytes(self.time), f"S{_TIME_BYTES}").astype("datetime64[ms]").astype(np.int64) / 3.6e6
+            x = np.frombuffer(bytes(self.time), f"S{TIME_BYTES}").astype("datetime64[ms]").astype(np.int64) / 3.6e6
             x = x - x.min(initial=np.inf)
         order = np.argsort(x, kind="stable")
         return x[order], value[order]
 
 
 class MetricReader:
-    """Reads the metrics of a growing event file, each once. A torn last line is left until it is complete."""
+    """Reads the metrics of a growing event file, each once. A torn last line is left until it is complete.
 
-    def __init__(self, path: Path) -> None:
+    ``with_events``: the other events are kept too, until ``take_events``: all but a training's progress and its metrics
+    without a validation loss. So a large file is gone through once.
+    """
+
+    def __init__(self, path: Path, with_events: bool = False) -> None:
         self.path = path
         self.offset = 0
         self.series: dict[str, Columns] = {}
-        self._known: dict[tuple[str, ...], re.Pattern[bytes]] = {}
+        self._with_events = with_events
+        self._events: list[bytes] = []
 
     def read_new(self) -> bool:
         """Takes what was added since the last call; whether there was a metric. An absent file is an empty one."""
@@ -61,7 +78,7 @@ class MetricReader:
         try:
             with self.path.open("rb", buffering=0) as file:
                 if os.fstat(file.fileno()).st_size < self.offset:
-                    self.offset, self.series = 0, {}
+                    self.offset, self.series, self._events = 0, {}, []
                 file.seek(self.offset)
                 rest = b""
                 while block := file.read(BLOCK_BYTES):
@@ -80,65 +97,22 @@ class MetricReader:
         taken, self.series = self.series, {}
         return taken
 
+    def take_events(self) -> list[dict[str, Any]]:
+        """The events kept since the last call, in the file's order. What is torn is left out."""
+        taken, self._events = self._events, []
+        return [event for line in taken if (event := json_object(line)) is not None]
+
     def _take(self, block: bytes) -> bool:
-        wanted = block.count(_METRIC)
-        if not wanted:
-            return False
-        plain = block.replace(b": null", b": nan")
-        taken = sum(self._match(plain, names, pattern) for names, pattern in self._known.items())
-        while taken < wanted and (new := self._learn(plain)):
-            taken += self._match(plain, new, self._known[new])
-        if taken < wanted:  # lines of another writer, or torn and gone on with
-            for line in plain.split(b"\n"):
-                if _METRIC in line and not self._is_known(line):
-                    self._slowly(line.replace(b": nan", b": null"))
-        return True
-
-    def _match(self, block: bytes, names: tuple[str, ...], pattern: re.Pattern[bytes]) -> int:
-        rows = pattern.findall(block)
-        if not rows:
-            return 0
-        time, step, epoch, *values = zip(*rows, strict=True)
-        steps, epochs, times = array("d", map(float, step)), array("d", map(float, epoch)), b"".join(time)
-        for name, column in zip(names, values, strict=True):
-            self._add(name, steps, epochs, array("d", map(float, column)), times)
-        return len(rows)
-
-    def _slowly(self, line: bytes) -> None:
-        try:
-            event = json.loads(line)
-            step, epoch = float(event["step"]), float(event["epoch"])
-            time = str(np.datetime64(event["time"].rstrip("Z"), "ms")).encode()
-            values = {str(k): float("nan") if v is None else float(v) for k, v in event["values"].items()}
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return  # torn by a kill, or no metric of ours
-        for name, value in values.items():
-            self._add(name, array("d", [step]), array("d", [epoch]), array("d", [value]), time)
-
-    def _add(self, name: str, step: array[float], epoch: array[float], value: array[float], time: bytes) -> None:
-        series = self.series.setdefault(name, Columns())
-        series.step.extend(step)
-        series.epoch.extend(epoch)
-        series.value.extend(value)
-        series.time.extend(time)
-
-    def _is_known(self, line: bytes) -> bool:
-        return any(pattern.match(line) for pattern in self._known.values())
-
-    def _learn(self, block: bytes) -> tuple[str, ...] | None:
-        """The set of names of the first line that fits no known pattern and can have one."""
-        for found in re.finditer(
-            rb'^\{"seq": \d+, [^\n]*"kind": "metric"[^\n]*"values": (\{[^{}\n]*\})\}$', block, re.MULTILINE
-        ):
-            if self._is_known(found[0]):
-                continue
-            names = tuple(n.decode() for n in re.findall(rb'"([A-Za-z0-9_. /@-]+)": ', found[1]))
-            body = b", ".join(b'"%s": %s' % (re.escape(n).encode(), _NUMBER) for n in names)
-            pattern = re.compile(_HEAD + rb'"values": \{' + body + rb"\}\}$", re.MULTILINE)
-            if names and pattern.match(found[0]):
-                self._known[names] = pattern
-                return names
-        return None
+        found, others = take_apart(block)
+        columns: dict[str, list[tuple[Piece, int]]] = {}
+        for piece in found:
+            for row, name in enumerate(piece.names, 2):
+                columns.setdefault(name, []).append((piece, row))
+        for name, where in columns.items():
+            self.series.setdefault(name, Columns()).extend(where)
+        if self._with_events:
+            self._events += [line for _, line in sorted(others)]
+        return bool(found)
 
 
 def _within_epochs(epoch: np.ndarray, step: np.ndarray) -> np.ndarray:
