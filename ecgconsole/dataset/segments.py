@@ -75,8 +75,7 @@ def patient_rows(root: Path, patient: Patient, config: Config, tally: Tally) -> 
     if limit is None or tally.candidate_windows <= limit:
         rows: Iterator[Rows] = (r for _, r in cut(candidates))
     else:
-        run_windows = min(max(1, limit // LEAST_PLACES), max(1, round(RUN_SECONDS / config.build.segment_seconds)))
-        rows = _evenly_spread(candidates, limit, run_windows, cut, tally, patient)
+        rows = _evenly_spread(candidates, limit, run_length(config), cut, tally, patient)
     yield from _with_minimum(rows, config.build.min_segments_per_patient, tally, patient)
 
 
@@ -123,6 +122,13 @@ def evenly(n: int, k: int) -> np.ndarray:
     if k >= n:
         return np.arange(n)
     return (np.arange(k) * n + n // 2) // k
+
+
+def run_length(config: Config) -> int:
+    """Windows that are taken as neighbours where not all of a patient's are."""
+    longest = max(1, round(RUN_SECONDS / config.build.segment_seconds))
+    limit = config.build.max_segments_per_patient
+    return longest if limit is None else min(max(1, limit // LEAST_PLACES), longest)
 
 
 def chart_times(start: datetime | None, seconds: np.ndarray) -> np.ndarray:
