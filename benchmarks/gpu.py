@@ -16,6 +16,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import ecgconsole.training  # noqa: F401
@@ -34,7 +35,7 @@ from ecgconsole.training.segments import read_split
 from ecgconsole.training.step import backward
 from ecgconsole.stage import Reporter
 from ecgconsole.workspace import Workspace
-from train import plain_file, plain_segments_per_second, segments_per_second
+from train import measured, plain_file, plain_segments_per_second
 
 PROFILED_STEPS = 20
 SHOWN_OPERATIONS = 15
@@ -89,9 +90,7 @@ def main() -> None:
         print(f"not measured: no GPU that torch {torch.__version__} can use on this machine")
         return
 
-    fixed_settings = [f"training.max_minutes={args.seconds / 60}", "training.num_epochs=100000"]
-    fixed_settings += [f"training.device={args.device}", *args.settings]
-    config = resolve(args.config, fixed_settings, {}).config
+    config = resolve(args.config, [f"training.device={args.device}", *args.settings], {}).config
     dataset = Workspace(args.out).dataset
     arithmetic = arithmetic_of(config.training.device, config.training.precision)
     name = torch.cuda.get_device_name(arithmetic.device) if arithmetic.device.type == "cuda" else "the processor"
@@ -99,24 +98,24 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}, {arithmetic.precision}, compile {config.training.compile}, ", end="")
     print(f"batch {config.training.batch_size}, {config.model}, {parameters / 1e6:.2f} M parameters", flush=True)
 
-    waits: list[float] = []
-    with_data, fixed, plain = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "plain.h5"
         plain_file(dataset, file)
-        for _ in range(args.pairs):
-            with_data.append(segments_per_second(config, dataset, fixed=False, waits=waits))
-            fixed.append(segments_per_second(config, dataset, fixed=True))
-            plain.append(plain_segments_per_second(file, args, config.training.batch_size))
-    against_fixed = statistics.median(a / b for a, b in zip(with_data, fixed, strict=True))
-    against_plain = statistics.median(a / b for a, b in zip(with_data, plain, strict=True))
+        settings = Path(folder) / "config.json"
+        settings.write_text(config.to_json())
+        batch = config.training.batch_size
+        plain = partial(plain_segments_per_second, file, batch, args.seconds, settings, args.device)
+        speeds = measured(config, dataset, args.pairs, args.seconds, plain)
+    with_data = speeds.with_data
+    against_fixed = statistics.median(a / b for a, b in zip(with_data, speeds.fixed, strict=True))
+    against_plain = statistics.median(a / b for a, b in zip(with_data, speeds.plain, strict=True))
     rows = {
         "segments/s": f"{statistics.median(with_data):.0f} ({min(with_data):.0f} to {max(with_data):.0f})",
-        "segments/s on one fixed batch": f"{statistics.median(fixed):.0f}",
+        "segments/s on one fixed batch": f"{statistics.median(speeds.fixed):.0f}",
         "ratio to one fixed batch": f"{against_fixed:.3f} (median of {args.pairs} pairs)",
-        "segments/s of the plain loop": f"{statistics.median(plain):.0f}",
+        "segments/s of the plain loop": f"{statistics.median(speeds.plain):.0f}",
         "ratio to the plain loop": f"{against_plain:.1f}",
-        "loader wait": f"{100 * statistics.median(waits):.2f} % of the time (median of epochs)",
+        "loader wait": f"{100 * statistics.median(speeds.waits):.2f} % of the time (median of epochs)",
     }
     for what, value in rows.items():
         print(f"| {what} | {value} |")

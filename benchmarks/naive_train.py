@@ -76,7 +76,9 @@ def main() -> None:
     network = Network(Model(**architecture_of(resolve(args.config, (), {}).config))).to(args.device)
     optimizer = torch.optim.AdamW(network.parameters(), 3e-4)
     data = Segments(args.data)
-    loader = torch.utils.data.DataLoader(data, args.batch, shuffle=True, num_workers=args.workers, drop_last=True)
+    # Workers outlive an epoch, or a small dataset would be measured by how fast they start.
+    keep = {"num_workers": args.workers, "persistent_workers": args.workers > 0}
+    loader = torch.utils.data.DataLoader(data, args.batch, shuffle=True, drop_last=True, **keep)
     seen, began, warm_up, step = 0, 0.0, 3, 0
     done = False
     while not done:

@@ -1,10 +1,12 @@
 """Segments/s of the training loop against a plain one, and against itself on one fixed batch.
 
-usage: benchmarks/train.py OUT [--config configs/demo.json] [--seconds 10] [--pairs 7]
+usage: benchmarks/train.py OUT [--config configs/demo.json] [--seconds 8] [--pairs 7]
 
 OUT is an output folder with a ``full_dataset.h5`` of 10 s segments (``ecgconsole build -o OUT`` makes one; nothing in
-it is changed). Each pair runs both sides one after the other, so that a machine whose speed drifts slows both.
-The same network, dataset and batch on all sides; augmentation too.
+it is changed). One run of the training stage, after ``--seconds`` to warm up, is measured in turn with its data, on one
+fixed batch (the two change places from round to round) and while it waits for the plain loop, a process of its own: a
+machine whose speed drifts slows all three. The same network, dataset and batch on all sides; augmentation too.
+Takes about ``pairs * (3 * seconds + 10)`` seconds.
 """
 
 # ruff: noqa: I001 - ecgconsole.training first: it tells OpenMP how to wait, which torch reads when it is imported.
@@ -12,13 +14,17 @@ The same network, dataset and batch on all sides; augmentation too.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,35 +48,67 @@ from ecgconsole.workspace import Workspace
 READ_FROM_DISK = Loader.batches
 
 
-def one_fixed_batch(loader: Loader, epoch: int, first: int = 0) -> Iterator[Batch]:
-    """The first batch of the epoch, as often as the epoch has batches: data that costs nothing."""
-    batches = READ_FROM_DISK(loader, epoch, first)
-    batch = next(batches)
-    n = sum(1 for _ in loader._sampler.epoch(epoch, loader._stream)) - first
-    batches.close()
-    for _ in range(n):
-        yield batch
+@dataclass
+class Speeds:
+    """Segments/s of each round; ``waits`` is the share of time that the side with data waited for it."""
+
+    with_data: list[float] = field(default_factory=list)
+    fixed: list[float] = field(default_factory=list)
+    plain: list[float] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
 
 
-def segments_per_second(config: Config, dataset: Path, fixed: bool, waits: list[float] | None = None) -> float:
-    """Of a run of the training stage: the median of its epochs but the first, which warms up.
+def measured(config: Config, dataset: Path, pairs: int, seconds: float, plain: Callable[[], float]) -> Speeds:
+    """Of a run of the training stage whose epochs last ``seconds``; validation and checkpoints are not in the figures.
 
-    Validation and checkpoints are not in this figure. ``waits`` collects the share of each epoch spent on waiting.
+    Epoch 0 warms up. Then come pairs of epochs, one with data and one on a fixed batch, and after each pair ``plain``.
     """
-    speeds: list[float] = []
+    speeds = Speeds()
+
+    def has_data(epoch: int) -> bool:
+        return epoch == 0 or epoch % 4 in (1, 0)
+
+    def batches(loader: Loader, epoch: int, first: int = 0) -> Iterator[Batch]:
+        with closing(READ_FROM_DISK(loader, epoch, first)) as source:
+            if loader._stream:  # of validation
+                yield next(source)
+                return
+            if not has_data(epoch):
+                batch = next(source)
+                source.close()
+                endless = itertools.repeat(batch)
+            else:
+                again = (READ_FROM_DISK(loader, other) for other in itertools.count(1000 * (1 + epoch)))
+                endless = itertools.chain(source, itertools.chain.from_iterable(again))
+            until = time.monotonic() + seconds
+            for batch in endless:
+                yield batch
+                if time.monotonic() > until:
+                    return
 
     def collect(event: dict[str, Any]) -> None:
-        if event["kind"] == "metric" and "segments_per_second" in event["values"]:
-            speeds.append(event["values"]["segments_per_second"])
-            if waits is not None:
-                waits.append(event["values"]["loader_wait_share"])
+        values = event.get("values", {})
+        epoch = event.get("epoch", 0) - 1
+        if "segments_per_second" not in values or epoch == 0:
+            return
+        side = speeds.with_data if has_data(epoch) else speeds.fixed
+        side.append(values["segments_per_second"])
+        if has_data(epoch):
+            speeds.waits.append(values["loader_wait_share"])
+        if epoch % 2 == 0:
+            speeds.plain.append(plain())
 
-    Loader.batches = one_fixed_batch if fixed else READ_FROM_DISK
-    with tempfile.TemporaryDirectory() as folder:
-        workspace = Workspace(folder)
-        workspace.dataset.symlink_to(dataset.resolve())
-        train.run(config, workspace, Reporter("train", collect), Stop())
-    return statistics.median(speeds[1:] or speeds)
+    epochs = {"num_epochs": 1 + 2 * pairs, "max_minutes": None, "patience": None}
+    config = config.model_copy(update={"training": config.training.model_copy(update=epochs)})
+    Loader.batches = batches
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            workspace = Workspace(folder)
+            workspace.dataset.symlink_to(dataset.resolve())
+            train.run(config, workspace, Reporter("train", collect), Stop())
+    finally:
+        Loader.batches = READ_FROM_DISK
+    return speeds
 
 
 def processor_time(config: Config, path: Path) -> None:
@@ -112,11 +150,10 @@ def plain_file(dataset: Path, path: Path) -> None:
             out[low : low + 4096] = (x - x.mean(-1, keepdims=True)) / (x.std(-1, keepdims=True) + 1e-6)
 
 
-def plain_segments_per_second(file: Path, args: argparse.Namespace, batch: int) -> float:
+def plain_segments_per_second(file: Path, batch: int, seconds: float, config: Path, device: str) -> float:
     command = [sys.executable, str(Path(__file__).with_name("naive_train.py")), str(file)]
-    command += ["--seconds", str(args.seconds), "--batch", str(batch), "--workers", "1"]
-    command += ["--config", str(args.config)] if args.config else []
-    command += ["--device", args.device]
+    command += ["--seconds", str(seconds), "--batch", str(batch), "--workers", "1", "--device", device]
+    command += ["--config", str(config)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(json.loads(done.stdout)["segments_per_second"])
 
@@ -132,28 +169,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--config", type=Path, default=None)
-    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--pairs", type=int, default=7)
-    parser.set_defaults(device="cpu")
     args = parser.parse_args()
 
-    settings = [f"training.max_minutes={args.seconds / 60}", "training.num_epochs=100000", "training.device=cpu"]
-    config = resolve(args.config, settings, {}).config
+    config = resolve(args.config, ["training.device=cpu"], {}).config
     dataset = Workspace(args.out).dataset
-    print(f"torch {version('torch')}, batch {config.training.batch_size}, {config.model}")
+    batch = config.training.batch_size
+    print(f"torch {version('torch')}, batch {batch}, {config.model}")
     processor_time(config, dataset)
-    with_data, fixed, ours, plain = [], [], [], []
-    for _ in range(args.pairs):
-        with_data.append(segments_per_second(config, dataset, fixed=False))
-        fixed.append(segments_per_second(config, dataset, fixed=True))
-    report("data", with_data, fixed, "one fixed batch")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "plain.h5"
         plain_file(dataset, file)
-        for _ in range(args.pairs):
-            ours.append(segments_per_second(config, dataset, fixed=False))
-            plain.append(plain_segments_per_second(file, args, config.training.batch_size))
-    report("loop", ours, plain, "plain loop")
+        settings = Path(folder) / "config.json"
+        settings.write_text(config.to_json())
+        plain = partial(plain_segments_per_second, file, batch, args.seconds, settings, "cpu")
+        speeds = measured(config, dataset, args.pairs, args.seconds, plain)
+    report("data", speeds.with_data, speeds.fixed, "one fixed batch")
+    report("loop", speeds.with_data, speeds.plain, "plain loop")
+    print(f"loader wait: {100 * statistics.median(speeds.waits):.2f} % of the time")
 
 
 if __name__ == "__main__":

@@ -15,12 +15,13 @@ def compile_encoders(model: Model, arithmetic: Arithmetic, segments: int, sample
 
     The names of the weights stay the same. Returns whether they are compiled.
     """
-    signal = torch.zeros(segments, samples, device=arithmetic.device)
+    # In memory as ``Model.encode`` hands it over: of another layout all would be compiled once more.
+    signal = torch.zeros(segments, len(model.encoders), samples, device=arithmetic.device)
     try:
-        for encoder in model.encoders:
+        for channel, encoder in enumerate(model.encoders):
             encoder.compile()
             with arithmetic.autocast():
-                embeddings = encoder(signal)
+                embeddings = encoder(signal[:, channel])
             embeddings.float().sum().backward()
     except Exception as error:  # noqa: BLE001 - what compilers raise has no common class; all of it means "without"
         for encoder in model.encoders:
