@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ecgconsole import __version__
 from ecgconsole.config import Config
 from ecgconsole.dataset import Dataset
-from ecgconsole.errors import InputError
+from ecgconsole.errors import ConfigurationError, InputError
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.training.checkpoints import Saved, best_verified, load
 from ecgconsole.training.checkpoints_index import find
@@ -130,8 +130,16 @@ class Encoder:
         return cls(lambda signal, present: embed(model, signal, present, arithmetic), saved.expectations)
 
     def __call__(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, 2, T), ECG in mV and PPG in NU, to (n, embedding_dim). A signal that is all zero counts as absent."""
+        """(n, 2, T), ECG in mV and PPG in NU, to (n, embedding_dim). A signal that is all zero counts as absent.
+
+        Raises ``ConfigurationError`` for another shape than ``expectations`` has.
+        """
         signal = np.asarray(signal, np.float32)
+        samples, rate_hz = self.expectations.segment_samples, self.expectations.sampling_rate_hz
+        if signal.shape[1:] != (2, samples):
+            raise ConfigurationError(
+                f"signals of shape {signal.shape}: the encoder takes (n, 2, {samples}), ECG and PPG at {rate_hz:g} Hz"
+            )
         return self._encode(signal, (signal != 0).any(axis=-1))
 
 

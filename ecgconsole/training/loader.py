@@ -119,7 +119,10 @@ class Loader:
             return
         ahead = 2 * self._num_workers
         waiting: deque[Future[Batch]] = deque()
-        with ThreadPoolExecutor(self._num_workers) as pool, ThreadPoolExecutor(1) as reader:
+        with (
+            ThreadPoolExecutor(self._num_workers, initializer=self._at_home) as pool,
+            ThreadPoolExecutor(1) as reader,
+        ):
             try:
                 for block, plan in self._with_blocks(epoch, first, reader):
                     waiting.append(pool.submit(self._prepare, block, plan, epoch))
@@ -130,6 +133,11 @@ class Loader:
             finally:
                 for future in waiting:
                     future.cancel()
+
+    def _at_home(self) -> None:
+        """A thread begins on the first GPU, which it would open for the memory that it pins."""
+        if self._device.type == "cuda":
+            torch.cuda.set_device(self._device)
 
     def _with_blocks(self, epoch: int, first: int, reader: ThreadPoolExecutor | None) -> Iterator[tuple[_Block, Plan]]:
         plans = (plan for plan in self._sampler.epoch(epoch, self._stream) if plan.index >= first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from ecgconsole.cli import app
 from ecgconsole.errors import ConfigurationError, InputError
+from ecgconsole.text import size
 from ecgconsole.training import train
 from ecgconsole.workspace import Workspace, write_atomically
 
@@ -59,7 +61,11 @@ def test_the_list_says_epoch_loss_and_why_kept_and_reads_the_bytes(trained, comm
     assert found["checkpoint_epoch_3.pth"]["epoch"] == found["checkpoint_epoch_3.pth"]["step"] == 3
     assert found["checkpoint_epoch_3.pth"]["val_loss"] > 0
     assert [name for name, entry in found.items() if not entry["verified"]] == ["checkpoint_epoch_4.pth"]
+    assert found["checkpoint_epoch_3.pth"]["size_bytes"] == trained.epoch_checkpoint(3).stat().st_size
     text = command("list")
+    loss, n_bytes = found["checkpoint_epoch_3.pth"]["val_loss"], size(found["checkpoint_epoch_3.pth"]["size_bytes"])
+    row = rf" +3 +3 +{loss:.4g} +\d+ [sm] +{n_bytes} +newest 5 +✔ verified +checkpoint_epoch_3\.pth"
+    assert any(re.fullmatch(row, line) for line in text.splitlines()), text
     damaged = [line for line in text.splitlines() if "✖ damaged" in line]
     assert len(damaged) == 1
     assert damaged[0].endswith("checkpoint_epoch_4.pth")

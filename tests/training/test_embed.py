@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -232,12 +234,24 @@ def _with_length(workspace: Workspace, samples: int) -> None:
         file["signal"] = np.pad(signal, ((0, 0), (0, 0), (0, samples - signal.shape[2])))
 
 
-def test_an_encoder_is_three_lines_in_ones_own_code(trained):
+def test_an_encoder_is_three_lines_in_ones_own_code(trained, monkeypatch):
+    """The lines of the documentation, as they stand there."""
     embedded(trained)
-    encoder = embed.Encoder.load(trained.best_checkpoint, device="cpu")
-    assert encoder.expectations.sampling_rate_hz == 125.0
+    page = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text()
+    (lines,) = re.findall(r"```python\n(from ecgconsole\.training\.embed import Encoder\n.*?)```", page, re.DOTALL)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with Dataset(trained.dataset) as dataset, np.load(trained.test_embeddings) as file:
-        np.testing.assert_array_equal(encoder(dataset.physical(file["segment_index"])), file["embeddings"])
+        names = {"signal": dataset.physical(file["segment_index"])}
+        exec(lines.replace("DIR", str(trained.folder)), names)
+        np.testing.assert_array_equal(names["embeddings"], file["embeddings"])
+    assert names["encoder"].expectations.sampling_rate_hz == 125.0
+
+
+@pytest.mark.parametrize("shape", [(3, 500), (3, 2, 501), (3, 1, 500), (2, 500)])
+def test_signals_of_another_shape_are_refused(trained, shape):
+    encoder = embed.Encoder.load(trained.best_checkpoint, device="cpu")
+    with pytest.raises(ConfigurationError, match=r"\(n, 2, 500\), ECG and PPG at 125 Hz"):
+        encoder(np.ones(shape))
 
 
 def test_without_a_checkpoint_it_says_what_to_do(workspace):

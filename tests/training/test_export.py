@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -9,9 +10,11 @@ import sys
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from ecgconsole.cli import app
 from ecgconsole.dataset import Dataset
-from ecgconsole.errors import EcgConsoleError, InputError
+from ecgconsole.errors import ConfigurationError, EcgConsoleError, InputError
 from ecgconsole.training import export, train
 from ecgconsole.training.checkpoints import load
 from ecgconsole.training.embed import Encoder, model_of
@@ -80,6 +83,30 @@ def test_a_file_that_differs_from_the_original_is_not_written(trained, tmp_path,
     with pytest.raises(EcgConsoleError, match="differs from the original"):
         export.export(model_of(saved), saved, None, tmp_path / "encoder.pt2")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_checks_on_segments_of_the_folder_and_says_how_far_off_it_is(trained, tmp_path):
+    path = tmp_path / "mine.pt2"
+    result = CliRunner().invoke(app, ["export", "-o", str(trained.folder), "--to", str(path), "--json"])
+    assert result.exception is None, result.exception
+    facts = json.loads(result.stdout)
+    assert (facts["checked_segments"], facts["checked_on"]) == (144, "segments of the dataset")
+    assert facts["largest_difference_sd"] <= facts["tolerance_sd"] == export.TOLERANCE
+    assert facts["checkpoint"] == str(trained.best_checkpoint)
+    assert facts["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    text = CliRunner().invoke(app, ["export", "-o", str(trained.folder), "--checkpoint", "1"]).output
+    assert "checked on 144 segments of the dataset" in text
+    assert "not a medical device" in text
+    assert trained.exported_encoder.is_file()
+
+
+def test_the_command_without_a_dataset_checks_on_noise_and_says_so(trained, tmp_path):
+    for path in (trained.best_checkpoint, trained.best_checkpoint.with_suffix(".json")):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    result = CliRunner().invoke(app, ["export", "-o", str(tmp_path), "--json"])
+    assert json.loads(result.stdout)["checked_on"] == "noise"
+    refused = CliRunner().invoke(app, ["export", "-o", str(tmp_path), "--to", "encoder.onnx"])
+    assert isinstance(refused.exception, ConfigurationError)
 
 
 def test_what_is_no_exported_encoder_is_refused(tmp_path):

@@ -10,7 +10,7 @@ import torch
 
 from ecgconsole.config import resolve
 from ecgconsole.dataset import Dataset, build
-from ecgconsole.training import embed, monitors, train
+from ecgconsole.training import embed, export, monitors, train
 from ecgconsole.training.checkpoints import load
 from ecgconsole.training.device import arithmetic_of
 from ecgconsole.training.encoder import Model
@@ -51,3 +51,10 @@ def test_training_on_real_recordings_learns_without_collapse(real_data, tmp_path
     untrained = train.new_model(saved.contents["architecture"], seed=1)
     with Dataset(workspace.dataset) as dataset:
         assert retrieval_on_test(embed.model_of(saved), dataset) > 2 * retrieval_on_test(untrained, dataset)
+        exported = export.export(embed.model_of(saved), saved, dataset, workspace.exported_encoder)
+        assert exported.checked_segments == 256
+        assert exported.largest_difference <= export.TOLERANCE
+        rows = np.flatnonzero(dataset.split == "test")
+        with np.load(workspace.test_embeddings) as file:
+            again = embed.Encoder.load(exported.path)(dataset.physical(rows))
+            np.testing.assert_allclose(again, file["embeddings"], rtol=0, atol=1e-4)
