@@ -194,7 +194,9 @@ class TrainingConfig(_Section):
     checkpoint_every: int = Field(1, ge=1, description="epochs between checkpoints")
     keep_checkpoints: int = _how(5, "epoch checkpoints kept, besides latest, best and pinned", ge=1)
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where fast, else fp32")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16, else fp16, on a GPU that is fast in it; else fp32"
+    )
     world_size: int = Field(1, ge=1, description="processes (ranks), one a GPU, over all machines")
     nodes: int = _how(1, "machines that share the ranks evenly; the others join by torchrun", ge=1)
     rendezvous: str | None = _how(None, "host:port of this machine, at which the others join; needed with nodes > 1")

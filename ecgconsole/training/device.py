@@ -12,12 +12,13 @@ from ecgconsole.errors import ConfigurationError, MachineError
 from ecgconsole.text import sanitise
 from ecgconsole.training.step import Arithmetic
 
+_FIRST_WITH_FAST_FP16 = (7, 0)  # Volta; NVIDIA's numbers of compute capability
 _CPU = "training.device=cpu does without one"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def arithmetic_of(device: str, precision: str, local_rank: int = 0) -> Arithmetic:
-    """Resolves ``auto``: a GPU if there is one, bf16 on a GPU that has it, else fp32.
+    """Resolves ``auto``: a GPU if there is one; bf16 on a GPU that computes in it, fp16 on one that has only that.
 
     ``auto`` and ``cuda`` mean the GPU of the rank's number on its machine.
 
@@ -34,10 +35,18 @@ def arithmetic_of(device: str, precision: str, local_rank: int = 0) -> Arithmeti
                 "training.device=auto takes the CPU where there is none"
             )
     if precision == "auto":
-        precision = "bf16" if chosen.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        precision = _fastest(chosen)
     if precision == "fp16" and chosen.type != "cuda":
         raise ConfigurationError("training.precision=fp16 needs a GPU; on the CPU there are fp32 and bf16")
     return Arithmetic(chosen, _DTYPES[precision])
+
+
+def _fastest(device: torch.device) -> str:
+    if device.type != "cuda":
+        return "fp32"
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16"
+    return "fp16" if torch.cuda.get_device_capability(device) >= _FIRST_WITH_FAST_FP16 else "fp32"
 
 
 def use_all_cores(processes: int = 1) -> None:

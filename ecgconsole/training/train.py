@@ -339,14 +339,14 @@ class _Training:
 
     def _sampler(self, segments: Segments) -> Sampler:
         settings = self.settings
-        return Sampler(
-            segments,
-            settings.batch_size,
-            settings.segments_per_patient,
-            settings.positive_within_seconds,
-            settings.seed,
-            block_segments(len(segments), self.dataset.segment_samples, settings.memory_gb * 1e9),
-        )
+        block = block_segments(len(segments), self.dataset.segment_samples, settings.memory_gb * 1e9)
+        if block is not None and block < 2 * settings.batch_size:
+            raise ConfigurationError(
+                f"training.memory_gb={settings.memory_gb:g} holds blocks of {block} segments, which make no batch of "
+                f"training.batch_size={settings.batch_size}: twice as many are needed"
+            )
+        order = (settings.batch_size, settings.segments_per_patient, settings.positive_within_seconds, settings.seed)
+        return Sampler(segments, *order, block)
 
     def _loader(self, sampler: Sampler, statistics: tuple[FloatArray, FloatArray], stream: int) -> Loader:
         mean, sd = statistics

@@ -194,6 +194,23 @@ def test_a_gpu_that_is_lost_is_the_machines_fault_and_the_same_command_continues
     assert_same_weights(workspace.latest_checkpoint, undisturbed.latest_checkpoint)
 
 
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [((6, 1), torch.float32), ((7, 0), torch.float16), ((7, 5), torch.float16), ((9, 0), torch.bfloat16)],
+)
+def test_the_precision_is_the_fastest_that_the_gpu_itself_has(monkeypatch, capability, precision):
+    """GPUs of before 2020 say that they support bf16, and emulate it."""
+    answers = {
+        "is_available": lambda: True,
+        "device_count": lambda: 1,
+        "get_device_capability": lambda device: capability,
+        "is_bf16_supported": lambda including_emulation=True: including_emulation or capability >= (8, 0),
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    assert arithmetic_of("auto", "auto").precision == precision
+
+
 @pytest.fixture
 def fp16(monkeypatch) -> None:
     """The arithmetic of a GPU without bf16, on the processor."""

@@ -181,3 +181,14 @@ def test_a_learnt_temperature_moves_and_goes_on_with_its_checkpoint(workspace):
     again = Recorder()
     trained(workspace, "training.learn_temperature=true", "training.num_epochs=4", recorder=again)
     assert again.of("metric")[-1]["values"]["temperature"] == pytest.approx(told[-1], rel=0.05)
+
+
+def test_blocks_from_disk_train_too_and_too_small_ones_are_refused(workspace):
+    """72 segments of 2,000 bytes, of which 40 may be in a block."""
+    result = trained(workspace, "training.memory_gb=2.4e-4", "training.batch_size=8", "training.num_workers=2")
+    assert 3 * 6 <= result["steps"] <= 3 * 9
+    assert math.isfinite(result["train_loss"])
+    with pytest.raises(
+        ConfigurationError, match=r"blocks of 16 segments, which make no batch of training\.batch_size=9"
+    ):
+        trained(workspace, "training.memory_gb=1e-4", "training.batch_size=9", resume="none")
