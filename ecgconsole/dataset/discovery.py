@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ecgconsole.config import Config
@@ -25,6 +26,7 @@ from ecgconsole.dataset.people import (
     with_unique_patients,
 )
 from ecgconsole.errors import InputError
+from ecgconsole.signals.disk import UnreadableFile, patiently
 from ecgconsole.signals.headers import (
     RecordError,
     RecordHeader,
@@ -104,7 +106,7 @@ def discover(
     looked for and what was found.
     """
     root = waveform_dir(config)
-    folders, forbidden = header_folders(root)
+    folders, unlisted = header_folders(root)
     layout, wanted = choose_layout(config.data.layout, folders)
     names = read_patient_map(Path(config.data.patient_map)) if config.data.patient_map else {}
     if scan_all is None:
@@ -112,7 +114,7 @@ def discover(
     else:
         scans = scan_all(layout, wanted)
     recordings: list[Recording] = []
-    rejections = [Rejection(Reason.UNREADABLE, "", "", sanitise(f), "no permission to list it") for f in forbidden]
+    rejections = [Rejection(Reason.UNREADABLE, "", "", sanitise(f), sanitise(why, 100)) for f, why in unlisted.items()]
     other: Counter[str] = Counter()
     numerics = 0
     for scan in scans:
@@ -149,37 +151,40 @@ def waveform_dir(config: Config) -> Path:
     return root
 
 
-def header_folders(root: Path) -> tuple[list[HeaderFolder], list[str]]:
-    """All folders with headers, sorted by path, and those that may not be listed (``lost+found``, for one).
+def header_folders(root: Path) -> tuple[list[HeaderFolder], dict[str, str]]:
+    """All folders with headers, sorted by path; and why others cannot be listed: no permission (``lost+found``, for
+    one), a bad place of the disk.
 
-    Links are followed, each real folder entered once.
+    Links are followed, each real folder entered once. Raises ``OSError`` where the disk itself does not answer.
     """
     found: list[HeaderFolder] = []
-    forbidden: list[str] = []
+    unlisted: dict[str, str] = {}
     entered = {_identity(os.stat(root))}
     pending = [""]
     while pending:
         path = pending.pop()
-        names = []
         try:
-            entries = os.scandir(root / path)
-        except PermissionError:
-            if not path:
-                raise
-            forbidden.append(path)
+            # Whatever is wrong with the root is wrong with all.
+            entries = patiently(root / path, partial(_entries, root / path)) if path else _entries(root)
+        except UnreadableFile as error:
+            unlisted[path] = str(error)
             continue
-        with entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.name.endswith(".hea"):
-                    names.append(entry.name[:-4])
-                elif _is_dir(entry) and (identity := _identity(entry.stat())) not in entered:
-                    entered.add(identity)
-                    pending.append(f"{path}/{entry.name}" if path else entry.name)
+        names = [e.name[:-4] for e in entries if e.name.endswith(".hea")]
         if names:
             found.append(HeaderFolder(path, tuple(sorted(names))))
-    return sorted(found, key=lambda f: f.path), sorted(forbidden)
+        for entry in entries:
+            if entry.name.endswith(".hea"):
+                continue
+            below = f"{path}/{entry.name}" if path else entry.name
+            try:
+                identity = patiently(root / below, partial(_folder_identity, entry))
+            except UnreadableFile as error:
+                unlisted[below] = str(error)
+                continue
+            if identity is not None and identity not in entered:
+                entered.add(identity)
+                pending.append(below)
+    return sorted(found, key=lambda f: f.path), dict(sorted(unlisted.items()))
 
 
 def choose_layout(layout: str, folders: list[HeaderFolder]) -> tuple[str, list[HeaderFolder]]:
@@ -270,16 +275,18 @@ def channel_seconds(header: RecordHeader) -> dict[str, float]:
 def inputs_digest(root: Path, header: RecordHeader) -> str:
     """SHA-256 over path, size and modification time of every file that the record is made of.
 
-    An absent file counts too: when it appears, the digest changes. Raises ``OSError`` where the folder
-    itself cannot be reached.
+    An absent file, and one that cannot be looked at, count too: when it appears, the digest changes. Raises ``OSError``
+    where the disk itself does not answer.
     """
     parent = header.path.rpartition("/")[0]
     digest = hashlib.sha256()
     for name in sorted(_file_names(header)):
         path = f"{parent}/{name}" if parent else name
         try:
-            stat = os.stat(root / path)
+            stat = patiently(root / path, partial(os.stat, root / path))
             line = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+        except UnreadableFile:
+            line = f"{path}\0unreadable\n"
         except OSError as error:
             if not is_absent(error):
                 raise
@@ -352,13 +359,19 @@ def _nothing_found(
     )
 
 
-def _is_dir(entry: os.DirEntry[str]) -> bool:
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return [e for e in entries if not e.name.startswith(".")]
+
+
+def _folder_identity(entry: os.DirEntry[str]) -> tuple[int, int] | None:
+    """Of a folder, or of that to which a link leads; None where it is none."""
     try:
-        return entry.is_dir(follow_symlinks=True)
+        return _identity(entry.stat()) if entry.is_dir() else None
     except OSError as error:
         if not is_absent(error):
             raise
-        return False  # a link to itself
+        return None  # a link to itself
 
 
 def _identity(stat: os.stat_result) -> tuple[int, int]:

@@ -100,7 +100,11 @@ def identity_of(stage: Stage, workspace: Workspace) -> str:
 
 
 def files_digest(path: str | None, check: Callable[[], None] = lambda: None) -> str | None:
-    """SHA-256 over relative path, size and time of each file below a path; links are followed."""
+    """SHA-256 over relative path, size and time of each file below a path; links are followed.
+
+    What cannot be looked at below the path counts by its error: the stage knows what it costs. Raises ``InputError``
+    where the path itself cannot be read.
+    """
     if path is None:
         return None
     hasher = hashlib.sha256()
@@ -137,6 +141,9 @@ def _walk(
             status = entry.stat()
         except FileNotFoundError:
             update(os.fsencode(relative) + b" absent\n")  # a dangling link
+            continue
+        except OSError as error:  # no permission, a bad place of the disk
+            update(os.fsencode(relative) + f" error {error.errno}\n".encode())
             continue
         update(os.fsencode(relative) + f" {status.st_size} {status.st_mtime_ns}\n".encode())
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from ecgconsole.errors import InputError
-from ecgconsole.signals.disk import UnreadableFile, read_bytes
+from ecgconsole.signals.disk import UnreadableFile, read_bytes, size_of
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.text import sanitise
 
@@ -230,8 +230,6 @@ def _header_lines(path: Path, absent: Reason) -> list[str]:
         data = read_bytes(path, 0, MAXIMUM_HEADER_BYTES + 1).tobytes()
     except UnreadableFile as error:
         raise _Bad(Reason.UNREADABLE, f"{sanitise(path.name)}: {sanitise(error, 100)}") from error
-    except PermissionError as error:
-        raise _Bad(Reason.UNREADABLE, f"no permission to read {sanitise(path.name)}") from error
     except OSError as error:
         if not is_absent(error) and not isinstance(error, IsADirectoryError):
             raise
@@ -363,7 +361,9 @@ def _length_from_file(folder: Path, segment: SegmentHeader) -> int:
     group = [s for s in segment.signals if s.file == file]
     bits = FORMAT_BITS.get(group[0].format)
     try:
-        n_bytes = (folder / file).stat().st_size - group[0].byte_offset
+        n_bytes = size_of(folder / file) - group[0].byte_offset
+    except UnreadableFile as error:
+        raise _Bad(Reason.UNREADABLE, f"{sanitise(file)}: {sanitise(error, 100)}") from error
     except OSError as error:
         if not is_absent(error):
             raise
@@ -374,12 +374,14 @@ def _length_from_file(folder: Path, segment: SegmentHeader) -> int:
 
 
 def _file_problem(folder: Path, record: str, segment: SegmentHeader) -> Problem | None:
-    """The first signal file that is absent or too short."""
+    """The first signal file that is absent, cannot be looked at, or is too short."""
     parent = record.rpartition("/")[0]
     for file in dict.fromkeys(s.file for s in segment.signals if s.file != "~"):
         where = sanitise(f"{parent}/{file}" if parent else file)
         try:
-            found = (folder / file).stat().st_size
+            found = size_of(folder / file)
+        except UnreadableFile as error:
+            return Problem(Reason.UNREADABLE, where, sanitise(error, 100))
         except OSError as error:
             if not is_absent(error):
                 raise
