@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -129,13 +130,13 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="without asking")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Deletes one; never the latest, the best or a pinned one."""
+    """Deletes one; never the latest, the best, a pinned one or one that a running job uses."""
     from ecgconsole.training import checkpoints_index as index
 
     workspace = workspace_of(folder, must_exist=True)
     path = index.find(workspace, name)
     _agree(yes or as_json, f"Delete {path.name}?")
-    index.delete(workspace, path)
+    index.delete(workspace, path, _used(workspace))
     _done(as_json, {"deleted": [str(path)]}, f"deleted {path.name}")
 
 
@@ -151,11 +152,21 @@ def prune(
 
     workspace = workspace_of(folder, must_exist=True)
     kept = index.why_kept(workspace, keep or _keep(workspace))
-    doomed = [c.name for c in index.list_checkpoints(workspace) if c.path not in kept]
+    used = _used(workspace)
+    doomed = [c.name for c in index.list_checkpoints(workspace) if c.path not in kept and c.path.resolve() not in used]
     if doomed:
         _agree(yes or as_json, f"Delete {sanitise(', '.join(doomed))}?")
-    deleted = index.prune(workspace, keep or _keep(workspace))
+    deleted = index.prune(workspace, keep or _keep(workspace), used)
     _done(as_json, {"deleted": [str(p) for p in deleted]}, f"deleted {count(len(deleted), 'checkpoint')}")
+
+
+def _used(workspace: Workspace) -> set[Path]:
+    """What the job that runs there uses."""
+    from ecgconsole.jobs.state import running_argv
+    from ecgconsole.training.checkpoints_index import in_use
+
+    argv = running_argv(workspace)
+    return set() if argv is None else in_use(workspace, argv)
 
 
 def _keep(workspace: Workspace) -> int:

@@ -26,6 +26,7 @@ from ecgconsole.console.rows import Rows
 from ecgconsole.console.screens import SCREENS, page_class
 from ecgconsole.console.screens.welcome import Welcome
 from ecgconsole.console.session import Clock, Session, utc_clock
+from ecgconsole.console.terminal import end_with_the_terminal, terminal_is_behind
 from ecgconsole.console.themes import THEMES
 from ecgconsole.errors import EcgConsoleError
 from ecgconsole.jobs.snapshot import Snapshot
@@ -160,7 +161,7 @@ class Console(App[None]):
         """A slow link gets fewer pictures, not later ones: while it has not taken the last, none is made."""
         if self._waits is not None:
             return
-        if terminal_is_behind(self._driver):
+        if terminal_is_behind():
 
             def again() -> None:
                 self._waits = None
@@ -317,14 +318,9 @@ class Console(App[None]):
         self.notify(sanitise(text), severity=severity, markup=False)
 
 
-def terminal_is_behind(driver: object) -> bool:
-    """Whether output still waits for the terminal: Textual's writer has a queue, and blocks when it is full."""
-    queue = getattr(getattr(driver, "_writer_thread", None), "_queue", None)
-    return queue is not None and queue.qsize() > 0
-
-
 def main(workspace: Workspace | None, read_only: bool = False) -> None:
     """Opens the console; returns when the user leaves. The job, if one runs, goes on."""
+    end_with_the_terminal()
     console = Console(workspace, read_only)
     console.run()
     if console.session.alive:

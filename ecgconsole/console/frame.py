@@ -13,14 +13,15 @@ _OF_A_JOB = ("stop", "stop_now", "pause", "checkpoint")
 
 
 def tabs(current: str, width: int) -> Row:
-    """``1 dashboard 2 run …``; where that does not fit, the labels of the others go, then are cut short."""
-    for cut in (99, 4, 0):
-        spans: list[Span] = []
+    """``1 dashboard 2 run …``; where that does not fit, the labels of the others go, whole."""
+    spans: list[Span] = []
+    for labelled, gap in ((True, " "), (True, ""), (False, "")):
+        spans = []
         for entry in SCREENS:
-            label = entry.label if entry.name == current else entry.label[:cut]
-            tone = "selected" if entry.name == current else "muted"
+            here = entry.name == current
             click = f"app.show('{entry.name}')"
-            spans += [(f" {entry.key}", "strong", click), (f" {label} " if label else " ", tone, click)]
+            label = f" {entry.label}{gap}" if labelled or here else ""
+            spans += [(f" {entry.key}", "strong", click), (label, "selected" if here else "muted", click)]
         if sum(len(s[0]) for s in spans) <= width:
             break
     return spans

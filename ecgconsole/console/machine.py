@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from ecgconsole.console.rows import Row
+from ecgconsole.console.rows import SPARKS, Row
 from ecgconsole.jobs.snapshot import Snapshot, elapsed_seconds
 from ecgconsole.text import duration, size
 
 Reading = Mapping[str, Any]
 
-_SPARKS = "▁▂▃▄▅▆▇█"
 _NAME, _VALUE = 6, 6  # columns of a gauge's name and of its value
 BUSY_GPU_PERCENT = 85.0
 BUSY_CPU_PERCENT = 85.0
@@ -182,7 +181,7 @@ def _ram_percent(reading: Reading) -> float | None:
 
 
 def _spark(value: float | None) -> str:
-    return " " if value is None else _SPARKS[min(7, max(0, int(value / 12.5)))]
+    return " " if value is None else SPARKS[min(7, max(0, int(value / 12.5)))]
 
 
 def _gpu(reading: Reading, index: int) -> Mapping[str, Any]:

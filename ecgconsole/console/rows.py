@@ -19,6 +19,7 @@ Span = tuple[str, str] | tuple[str, str, str]
 Row = Sequence[Span]
 # Colours that tell lines and groups apart.
 LINE_TONES = ("train", "val", "other", "fourth", "fifth", "sixth")
+SPARKS = "▁▂▃▄▅▆▇█"
 
 
 def wrapped_rows(rows: Sequence[Row], width: int) -> list[Row]:
@@ -31,6 +32,18 @@ def wrapped_rows(rows: Sequence[Row], width: int) -> list[Row]:
         result.append([*before, (lines[0][head:], *last[1:])])
         result += [[(line, *last[1:])] for line in lines[1:]]
     return result
+
+
+def sparkline(values: Sequence[float | None], width: int) -> str:
+    """The last ``width`` values, scaled to their own range; a gap where there is none."""
+    shown = values[-width:] if width > 0 else []
+    known = [v for v in shown if v is not None and v == v]
+    if not known:
+        return ""
+    low, span = min(known), max(known) - min(known)
+    return "".join(
+        " " if v is None or v != v else SPARKS[min(7, int(8 * (v - low) / span))] if span else SPARKS[3] for v in shown
+    )
 
 
 class Rows(Widget):

@@ -43,7 +43,9 @@ class Cell:
 
 
 class Table(Rows, can_focus=True):
-    """Columns that do not fit are left out, from the last on. ``cursor`` is the index of a row as given."""
+    """Columns that do not fit are left out, from the last on. ``cursor`` is the index of a row as given, ``key`` its
+    key. ``fixed``: a click on a head sorts nothing.
+    """
 
     class Moved(Message):
         """The cursor stands on another row."""
@@ -70,11 +72,13 @@ class Table(Rows, can_focus=True):
     ]
     DEFAULT_CSS = "Table { height: 1fr; min-height: 3; }"
 
-    def __init__(self, empty: str, id: str | None = None) -> None:
+    def __init__(self, empty: str, id: str | None = None, fixed: bool = False) -> None:
         super().__init__(id=id)
         self.empty = empty
+        self._fixed = fixed
         self._columns: tuple[Column, ...] = ()
         self._cells: Sequence[Sequence[Cell]] = ()
+        self._keys: Sequence[str] = ()
         self._order: list[int] = []
         self._sorted_by: tuple[int, bool] | None = None
         self._wanted = ""
@@ -86,14 +90,24 @@ class Table(Rows, can_focus=True):
         return self._order[self._at] if self._order else None
 
     @property
+    def key(self) -> str | None:
+        """Of the row under the cursor; None where rows have none."""
+        return self._keys[self.cursor] if self._keys and self.cursor is not None else None
+
+    @property
     def shown_rows(self) -> int:
         """How many rows match what is searched for."""
         return len(self._order)
 
-    def fill(self, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
-        """Replaces the content. Where the columns are the same, order, search and cursor stay."""
+    def fill(self, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], keys: Sequence[str] = ()) -> None:
+        """Replaces the content. Where the columns are the same, order, search and cursor stay; with ``keys``, one for
+        each row, the cursor stays on its key.
+        """
         same = tuple(columns) == self._columns
-        before = self.cursor if same else None
+        before, key = self.cursor if same else None, self.key
+        if keys:
+            before = keys.index(key) if key in keys else None
+        self._keys = keys
         if not same:
             self._sorted_by, self._wanted = None, ""
         self._columns, self._cells = tuple(columns), rows
@@ -143,6 +157,8 @@ class Table(Rows, can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         if event.y == 0:
+            if self._fixed:
+                return
             column = self._column_at(event.x)
             if self._sorted_by is not None and column == self._sorted_by[0]:
                 self._reverse()

@@ -63,6 +63,18 @@ def read_run(run: RunFolder) -> Snapshot:
     return replace(snapshot, alive=False, status="lost", message=message, heartbeat=heartbeat or None)
 
 
+def running_argv(workspace: Workspace) -> list[str] | None:
+    """The command line of the job that runs there; None when none does."""
+    snapshot = read_snapshot(workspace)
+    if snapshot is None or not snapshot.alive:
+        return None
+    try:
+        argv = json.loads(workspace.run(snapshot.run_id).state.read_bytes()).get("argv")
+    except (OSError, ValueError, AttributeError):  # it runs, and has not written it yet
+        return []
+    return [str(part) for part in argv] if isinstance(argv, list) else []
+
+
 def fold_file(events: Path) -> Snapshot:
     reader, snapshot = EventReader(events), Snapshot()
     while batch := reader.read_new():

@@ -10,8 +10,10 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -150,20 +152,41 @@ def why_kept(workspace: Workspace, keep: int) -> dict[Path, str]:
     return kept
 
 
-def prune(workspace: Workspace, keep: int) -> list[Path]:
-    """Deletes the epoch checkpoints that nothing keeps; returns them."""
+def in_use(workspace: Workspace, argv: Sequence[str]) -> set[Path]:
+    """What a running job, started as ``argv``, has begun with or would begin again with: what ``--resume`` names, what
+    was resumed from, and the newest whole one.
+    """
+    found = list_checkpoints(workspace)
+    resumed_from = {c.sidecar.resumed_from for c in found if c.sidecar}
+    used = {c.path for c in found if c.name in resumed_from}
+    used |= {c.path for c in [c for c in found if not c.problem and c.sidecar][:1]}
+    named = [b for a, b in pairwise(argv) if a == "--resume"] + [
+        part.partition("=")[2] for part in argv if part.startswith("--resume=")
+    ]
+    for name in named:
+        if name not in ("auto", "none"):
+            with suppress(InputError):  # set aside since, or never there
+                used.add(find(workspace, name))
+    return {path.resolve() for path in used}
+
+
+def prune(workspace: Workspace, keep: int, used: Collection[Path] = ()) -> list[Path]:
+    """Deletes the epoch checkpoints that nothing keeps, and that are not ``used``; returns them."""
     kept = why_kept(workspace, keep)
-    doomed = [c.path for c in list_checkpoints(workspace) if c.path not in kept]
+    doomed = [c.path for c in list_checkpoints(workspace) if c.path not in kept and c.path.resolve() not in used]
     for path in doomed:
         _remove(path)
     return doomed
 
 
-def delete(workspace: Workspace, path: Path) -> None:
-    """Deletes one; refuses the latest, the best and a pinned one."""
-    reason = why_kept(workspace, keep=1).get(path)
+def delete(workspace: Workspace, path: Path, used: Collection[Path] = ()) -> None:
+    """Deletes one; refuses the latest, the best, a pinned one and what is ``used`` (``in_use``) by a running job."""
+    kept = {p.resolve(): reason for p, reason in why_kept(workspace, keep=1).items()}
+    reason = kept.get(path.resolve())
     if reason in ("latest", "best", "pinned"):
         raise ConfigurationError(f"{path.name} is not deleted: it is {'' if reason == 'pinned' else 'the '}{reason}")
+    if path.resolve() in used:
+        raise ConfigurationError(f"{path.name} is not deleted: the running job uses it; stop it first, or delete later")
     _remove(path)
 
 

@@ -10,8 +10,11 @@ import pytest
 from ecgconsole.config import Config
 from ecgconsole.console import app as app_module
 from ecgconsole.console.app import Console
+from ecgconsole.console.rows import sparkline
 from ecgconsole.console.screens.checkpoints import grouped
-from ecgconsole.console.tables import Table, sparkline
+from ecgconsole.console.table import Table
+from ecgconsole.jobs.processes import this_process
+from ecgconsole.jobs.state import write_state
 from ecgconsole.training.checkpoints_index import Sidecar, sidecar_path, write_checkpoint
 from tests.console.harness import FakeJob, until
 
@@ -50,13 +53,15 @@ def table(pilot):
 
 
 def cells(pilot):
-    """Rows by epoch."""
-    return {row[1][1]: row[1] for row in table(pilot)._shown}
+    """Rows by epoch, each by the heads of its columns."""
+    shown = table(pilot)
+    heads = [column.title for column in shown._columns]
+    rows = [dict(zip(heads, (cell.text for cell in row), strict=True)) for row in shown._cells]
+    return {row["epoch"]: row for row in rows}
 
 
 async def select(pilot, epoch):
-    keys = [row[1][1] for row in table(pilot)._shown]
-    table(pilot).move_cursor(row=keys.index(str(epoch)))
+    table(pilot).select([row[1].text for row in table(pilot)._cells].index(str(epoch)))
     await pilot.pause()
 
 
@@ -73,13 +78,15 @@ async def test_each_checkpoint_is_a_row_with_why_it_is_kept_and_what_differs(fin
     async with Console(finished.workspace).run_test(size=(80, 24)) as pilot:
         await opened(pilot)
         rows = cells(pilot)
-        assert rows["3"][0] == "★"
-        assert "best" in rows["3"][7]
-        assert "latest" in rows["5"][7]
-        assert "pinned" in rows["1"][7]
-        assert rows["5"][2:4] == ("500", "1.95")
+        assert rows["3"][" "] == "★"
+        assert "best" in rows["3"]["kept because"]
+        assert "latest" in rows["5"]["kept because"]
+        assert "pinned" in rows["1"]["kept because"]
+        assert (rows["5"]["step"], rows["5"]["val ↓"]) == ("500", "1.95")
         page = pilot.app.page
-        await until(pilot, lambda: "✔ verified" in cells(pilot)["5"][8])  # the first row is compared, and so verified
+        await until(
+            pilot, lambda: "✔ verified" in cells(pilot)["5"]["state"]
+        )  # the first row is compared, and so verified
         await until(pilot, lambda: "training.learning_rate" in str(page.query_one("#checkpoint-differences")._spans))
         assert "0.0001  →  0.0003" in str(page.query_one("#checkpoint-differences")._spans)
         assert "best 1.8" in str(page.query_one("#checkpoint-trend")._spans)
@@ -90,8 +97,8 @@ async def test_verify_all_finds_the_damaged_one_and_its_details_say_what(finishe
         await opened(pilot)
         await pilot.press("V")
         await until(pilot, lambda: "1 damaged" in notes(pilot))
-        assert cells(pilot)["2"][8].startswith("✖")
-        assert sum(r[8] == "✔ verified" for r in cells(pilot).values()) == 4
+        assert cells(pilot)["2"]["state"].startswith("✖")
+        assert sum(r["state"] == "✔ verified" for r in cells(pilot).values()) == 4
         await select(pilot, 2)
         await pilot.press("d")
         await pilot.pause()
@@ -112,15 +119,29 @@ async def test_pin_and_delete_change_the_files_and_never_latest_best_or_pinned(f
         assert notes(pilot).count("is not deleted") == 3
         await select(pilot, 4)
         await pilot.press("p")
-        await until(pilot, lambda: "pinned" in cells(pilot)["4"][7])
+        await until(pilot, lambda: "pinned" in cells(pilot)["4"]["kept because"])
         await pilot.press("p")
-        await until(pilot, lambda: "pinned" not in cells(pilot)["4"][7])
+        await until(pilot, lambda: "pinned" not in cells(pilot)["4"]["kept because"])
         await pilot.press("x", "n")
         assert (folder / "checkpoint_epoch_4.pth").exists()
         await pilot.press("x", "y")
         await until(pilot, lambda: "4" not in cells(pilot))
         assert not (folder / "checkpoint_epoch_4.pth").exists()
         assert not (folder / "checkpoint_epoch_4.json").exists()
+
+
+async def test_what_the_running_job_resumed_from_is_not_deleted(finished, commands_in_process):
+    """Refused by the command, and so on the screen."""
+    job = FakeJob(finished.workspace.folder)
+    path = finished.workspace.epoch_checkpoint(4)
+    argv = ["ecgconsole", "run", "--resume", str(path)]
+    write_state(job.run.state, this_process(), {"argv": argv}, job.snapshot)
+    async with Console(finished.workspace).run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        await select(pilot, 4)
+        await pilot.press("x", "y")
+        await until(pilot, lambda: "the running job uses it" in notes(pilot))
+    assert path.exists()
 
 
 async def test_resume_from_here_asks_and_starts_the_run_from_that_file(finished, monkeypatch, commands_in_process):

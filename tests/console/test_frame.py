@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import pty
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from ecgconsole.console import frame, memory
 from ecgconsole.console.app import Console
 from ecgconsole.console.keys import KEYS, on_screen, remapped, shown
 from ecgconsole.console.screens import SCREENS, page_class
+from ecgconsole.console.terminal import terminal_is_behind
 from ecgconsole.console.themes import DARK, LIGHT
 from tests.console.harness import text, train_a_little, until
 
@@ -254,7 +259,7 @@ def test_keys_are_shown_as_people_read_them():
 async def test_a_terminal_that_is_slow_gets_fewer_pictures_and_then_the_newest(job, monkeypatch):
     train_a_little(job)
     behind = [False]
-    monkeypatch.setattr(app_module, "terminal_is_behind", lambda driver: behind[0])
+    monkeypatch.setattr(app_module, "terminal_is_behind", lambda: behind[0])
     async with Console(job.workspace).run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "120 of 500 steps" in text(pilot))
         behind[0] = True
@@ -265,25 +270,21 @@ async def test_a_terminal_that_is_slow_gets_fewer_pictures_and_then_the_newest(j
         await until(pilot, lambda: "130 of 500 steps" in text(pilot))
 
 
-def test_what_waits_in_textuals_writer_counts_as_behind(monkeypatch):
-    import io
-    import threading
-
-    from textual.drivers._writer_thread import WriterThread
-
-    class Blocked(io.StringIO):
-        gate = threading.Event()
-
-        def write(self, text):
-            self.gate.wait(10)
-            return super().write(text)
-
-    writer = WriterThread(Blocked())
-    writer.start()
-    driver = type("Driver", (), {"_writer_thread": writer})()
-    for _ in range(3):
-        writer.write("x")
-    assert app_module.terminal_is_behind(driver)
-    Blocked.gate.set()
-    writer.stop()
-    assert not app_module.terminal_is_behind(driver)
+def test_a_terminal_that_nobody_reads_is_behind_until_it_is_read():
+    master, slave = pty.openpty()
+    try:
+        assert not terminal_is_behind(slave)
+        writer = threading.Thread(target=os.write, args=(slave, b"x" * 1_000_000), daemon=True)
+        writer.start()
+        deadline = time.monotonic() + 20
+        while not terminal_is_behind(slave):
+            assert time.monotonic() < deadline, "a write that cannot go on went unseen"
+            time.sleep(0.01)
+        read = 0
+        while read < 1_000_000:
+            read += len(os.read(master, 65536))
+        writer.join(20)
+        assert not terminal_is_behind(slave)
+    finally:
+        os.close(master)
+        os.close(slave)

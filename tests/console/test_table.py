@@ -111,6 +111,35 @@ async def test_a_search_shows_what_matches_and_a_refill_keeps_it():
         assert table.shown_rows == 80
 
 
+async def test_with_keys_the_cursor_stays_on_its_row_whatever_comes_before_it():
+    async with OneTable().run_test(size=(60, 12)) as pilot:
+        table = pilot.app.query_one(Table)
+        table.fill(COLUMNS, people(3), ["a", "b", "c"])
+        table.select(1)
+        assert table.key == "b"
+        table.fill(COLUMNS, people(5), ["new", "newer", "a", "b", "c"])
+        assert table.key == "b"
+        table.fill(COLUMNS[:2], [row[:2] for row in people(2)], ["c", "b"])
+        assert table.key == "b"
+        table.fill(COLUMNS, people(2), ["a", "c"])
+        assert table.key == "a"
+        table.fill(COLUMNS, [])
+        assert table.key is None
+
+
+async def test_a_fixed_table_keeps_its_order_under_the_mouse():
+    class Fixed(OneTable):
+        def compose(self) -> ComposeResult:
+            yield Table("nobody", fixed=True)
+
+    async with Fixed().run_test(size=(60, 12)) as pilot:
+        table = pilot.app.query_one(Table)
+        table.fill(COLUMNS, people(5))
+        before = rows(table)
+        await pilot.click(Table, offset=(12, 0))
+        assert rows(table) == before
+
+
 async def test_ten_thousand_rows_are_drawn_as_few(monkeypatch):
     async with OneTable().run_test(size=(60, 12)) as pilot:
         table = pilot.app.query_one(Table)

@@ -31,7 +31,10 @@ from tests.e2e.conftest import SMALL
 class Terminal:
     """A pseudo-terminal with ``ecgconsole ARGUMENTS`` on it."""
 
-    def __init__(self, commands, *arguments: object, columns: int = 120, rows: int = 40) -> None:
+    def __init__(
+        self, commands, *arguments: object, columns: int = 120, rows: int = 40, no_hangup: bool = False
+    ) -> None:
+        """``no_hangup``: it ignores SIGHUP, as what ``nohup`` starts."""
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.text = ""
@@ -42,7 +45,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=lambda: _in_the_child(no_hangup),
             env={
                 **environment,
                 "TERM": "xterm-256color",
@@ -68,6 +71,9 @@ class Terminal:
     def stop_reading(self) -> None:
         self._read.clear()
 
+    def read_again(self) -> None:
+        self._read.set()
+
     def wait_for(self, pattern: str, seconds: float = 60) -> None:
         """Waits until the bytes that came, escapes left out, match."""
         deadline = time.monotonic() + seconds
@@ -91,6 +97,11 @@ class Terminal:
     def close(self) -> None:
         os.close(self.master)
         self.process.wait(30)
+
+
+def _in_the_child(no_hangup: bool) -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if no_hangup else signal.SIG_DFL)
 
 
 def training(cohort: Path, out: Path, epochs: int) -> tuple[object, ...]:
@@ -139,13 +150,15 @@ def test_run_opens_the_console_and_its_keys_stop_the_job(commands, cohort, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["terminal closed", "console killed", "terminal not read"])
+@pytest.mark.parametrize(
+    "how", ["terminal closed", "terminal of a nohup closed", "console killed", "terminal not read"]
+)
 def test_the_job_does_not_notice_what_happens_to_its_terminal(commands, cohort, tmp_path, how):
     out = tmp_path / "out"
-    terminal = Terminal(commands, "run", *training(cohort, out, epochs=6))
+    terminal = Terminal(commands, "run", *training(cohort, out, epochs=6), no_hangup="nohup" in how)
     terminal.wait_for(r"of [\d,]+ steps")
-    if how == "terminal closed":
-        terminal.close()
+    if how.startswith("terminal") and how.endswith("closed"):
+        terminal.close()  # and waits until the console has ended
     elif how == "console killed":
         os.kill(terminal.process.pid, signal.SIGKILL)
         terminal.process.wait(30)
@@ -166,6 +179,37 @@ def test_the_job_does_not_notice_what_happens_to_its_terminal(commands, cohort, 
 
 
 @pytest.mark.slow
+def test_a_minute_unread_costs_neither_the_job_nor_the_console_anything(commands, cohort, tmp_path):
+    out = tmp_path / "out"
+    terminal = Terminal(commands, "run", *training(cohort, out, epochs=5000))
+    terminal.wait_for(r"[1-9][\d,]* of [\d,]+ steps")
+    terminal.stop_reading()
+    time.sleep(1)  # what was being read is over
+    unread_from, came = len(sequence(out)), len(terminal.text)
+    begun = time.monotonic()
+    written = []
+    while time.monotonic() - begun < 60:
+        time.sleep(10)
+        written.append(len(sequence(out)))
+    assert len(terminal.text) == came
+    assert written[0] > unread_from
+    assert written == sorted(set(written)), f"events in each ten seconds: {written}"
+    terminal.read_again()
+    terminal.forget()
+    commands.run("pause", "-o", out)
+    terminal.wait_for("paused")
+    commands.run("stop", "-o", out)
+    assert until_ended(out) == "stopped"
+    seen = sequence(out)
+    assert seen == list(range(len(seen)))
+    terminal.wait_for("■ stopped")
+    terminal.press("q")
+    assert terminal.process.wait(20) == 0
+    terminal.close()
+    assert commands.none_left()
+
+
+@pytest.mark.slow
 def test_two_consoles_and_a_command_steer_one_job(commands, cohort, tmp_path):
     out = tmp_path / "out"
     first = Terminal(commands, "run", *training(cohort, out, epochs=500))
@@ -183,6 +227,15 @@ def test_two_consoles_and_a_command_steer_one_job(commands, cohort, tmp_path):
     assert json.loads((out / "latest_checkpoint.json").read_text())["step"] > 0
     first.close()
     second.close()
+    assert commands.none_left()
+
+
+@pytest.mark.parametrize("no_hangup", [False, True])
+def test_a_console_ends_with_its_terminal(commands, tmp_path, no_hangup):
+    terminal = Terminal(commands, "-o", tmp_path, no_hangup=no_hangup)
+    terminal.wait_for("dashboard")
+    terminal.close()
+    assert terminal.process.returncode == -signal.SIGHUP
     assert commands.none_left()
 
 

@@ -20,6 +20,7 @@ from ecgconsole.training.checkpoints_index import (
     Sidecar,
     delete,
     find,
+    in_use,
     list_checkpoints,
     pending_path,
     pin,
@@ -268,6 +269,26 @@ def test_what_is_needed_is_not_deleted(folder):
             delete(folder, path)
     delete(folder, folder.epoch_checkpoint(1))
     assert not folder.epoch_checkpoint(1).exists()
+
+
+def test_what_a_running_job_uses_is_neither_deleted_nor_pruned(folder):
+    for epoch in range(1, 7):
+        save_epoch(folder, epoch)
+    data, sidecar = contents(7)
+    save([folder.epoch_checkpoint(7)], data, replace(sidecar, resumed_from="checkpoint_epoch_2.pth"))
+    for name in ("latest_checkpoint.pth", "latest_checkpoint.json"):
+        (folder.folder / name).unlink()  # set aside, as when one resumes from an earlier one
+    used = in_use(folder, ["ecgconsole", "run", "--resume", "checkpoint_epoch_4.pth"])
+    assert {p.name for p in used} == {f"checkpoint_epoch_{e}.pth" for e in (2, 4, 7)}
+    assert used == in_use(folder, ["ecgconsole", "train", f"--resume={folder.epoch_checkpoint(4)}"])
+    assert in_use(folder, ["run", "--resume", "gone.pth"]) == in_use(folder, ["run", "--resume", "auto"])
+    for epoch in (2, 4, 7):
+        with pytest.raises(ConfigurationError, match="the running job uses it"):
+            delete(folder, folder.epoch_checkpoint(epoch), used)
+    deleted = prune(folder, keep=1, used=used)
+    assert {p.name for p in deleted} == {f"checkpoint_epoch_{e}.pth" for e in (1, 3, 5, 6)}
+    delete(folder, folder.epoch_checkpoint(4))
+    assert not folder.epoch_checkpoint(4).exists()
 
 
 def test_a_new_line_sets_the_old_one_aside_whole(folder):

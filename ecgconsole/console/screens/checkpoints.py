@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.widgets import DataTable
 
 from ecgconsole.console.command import command_json, run_command
 from ecgconsole.console.dialogs import Text
 from ecgconsole.console.page import Page
-from ecgconsole.console.rows import Row, Rows, wrapped_rows
-from ecgconsole.console.tables import Column, Table, sparkline
+from ecgconsole.console.rows import Row, Rows, sparkline, wrapped_rows
+from ecgconsole.console.table import Cell, Column, Table
 from ecgconsole.errors import EcgConsoleError, ExitCode
 from ecgconsole.jobs.lines import significant
 from ecgconsole.text import duration, sanitise, size
 
+_TREND = Column("trend", 8)
 COLUMNS = (
-    Column(" "), Column("epoch", right=True), Column("step", right=True), Column("val ↓", right=True), Column("trend"),
-    Column("age", right=True), Column("size", right=True), Column("kept because"), Column("state"),
+    Column(" ", 1), Column("epoch", 5, True), Column("step", 9, True), Column("val ↓", 8, True), _TREND,
+    Column("age", 9, True), Column("size", 7, True), Column("kept because", 24), Column("state"),
 )  # fmt: skip
+NARROW = tuple(replace(c, width=14) if c.width == 24 else c for c in COLUMNS if c is not _TREND)
 _NEVER_DELETED = ("latest", "best", "pinned")
 
 
@@ -83,7 +84,7 @@ class Checkpoints(Page):
 
     def compose(self) -> ComposeResult:
         yield Rows(id="checkpoint-trend")
-        yield Table(COLUMNS, id="checkpoint-table")
+        yield Table("", id="checkpoint-table")
         with Vertical(id="checkpoint-facts", classes="panel"):
             yield Rows(id="checkpoint-differences")
 
@@ -102,31 +103,35 @@ class Checkpoints(Page):
     def _draw(self) -> None:
         losses = [g.first["val_loss"] for g in self._groups if g.first["val_loss"] is not None]
         worst, best = max(losses, default=0.0), min(losses, default=0.0)
-        self.query_one(Table).fill([(g.path, self._cells(g, best, worst), "") for g in self._groups])
+        columns = NARROW if self.has_class("-narrow") else COLUMNS
+        rows = [self._cells(g, best, worst) for g in self._groups]
+        self.query_one(Table).fill(columns, rows, [g.path for g in self._groups])
         self.query_one("#checkpoint-trend", Rows).show([self._trend()])
         self._draw_facts()
 
-    def _cells(self, group: Group, best: float, worst: float) -> tuple[str, ...]:
+    def _cells(self, group: Group, best: float, worst: float) -> list[Cell]:
         file = group.first
-        loss = file["val_loss"]
+        epoch, step, loss = file["epoch"], file["step"], file["val_loss"]
         share = (loss - best) / (worst - best) if loss is not None and worst > best else 0.0
         age = self.session.now().timestamp() - file["modified"]
-        return (
-            "★" if "best" in group.reasons else " ",
-            "–" if file["epoch"] is None else str(file["epoch"]),
-            "–" if file["step"] is None else f"{file['step']:,}",
-            "–" if loss is None else significant(loss),
-            "" if loss is None else "▇" * (1 + round(7 * share)),
-            duration(age if age < 60 else age // 60 * 60),
-            size(file["size_bytes"]),
-            sanitise(", ".join(group.reasons) or "–", 40),
+        nothing = float("nan")
+        trend = [] if self.has_class("-narrow") else [Cell("" if loss is None else "▇" * (1 + round(7 * share)), share)]
+        return [
+            Cell("★" if "best" in group.reasons else " "),
+            Cell("–" if epoch is None else str(epoch), nothing if epoch is None else epoch),
+            Cell("–" if step is None else f"{step:,}", nothing if step is None else step),
+            Cell("–" if loss is None else significant(loss), nothing if loss is None else loss),
+            *trend,
+            Cell(duration(age if age < 60 else age // 60 * 60), age),
+            Cell(size(file["size_bytes"]), file["size_bytes"]),
+            Cell(sanitise(", ".join(group.reasons) or "–", 40)),
             self._state(group),
-        )
+        ]
 
-    def _state(self, group: Group) -> str:
+    def _state(self, group: Group) -> Cell:
         if problem := self._problem(group):
-            return "✖ " + sanitise(problem.rpartition(": ")[2], 48)
-        return "✔ verified" if group.stamp in self._verified else "○ whole"
+            return Cell("✖ " + sanitise(problem.rpartition(": ")[2], 48), tone="failed")
+        return Cell("✔ verified", tone="done") if group.stamp in self._verified else Cell("○ whole")
 
     def _problem(self, group: Group) -> str | None:
         return self._verified.get(group.stamp) or group.first["problem"]
@@ -168,7 +173,7 @@ class Checkpoints(Page):
 
     @property
     def _selected(self) -> Group | None:
-        key = self.query_one(Table).selected_key
+        key = self.query_one(Table).key
         return next((g for g in self._groups if g.path == key), None)
 
     def copied_text(self) -> str | None:
@@ -192,7 +197,7 @@ class Checkpoints(Page):
         self._draw()
         self._compare()
 
-    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+    def on_table_moved(self) -> None:
         self._draw_facts()
         self._compare()
 
@@ -242,7 +247,7 @@ class Checkpoints(Page):
 
     # Actions
 
-    def on_data_table_row_selected(self) -> None:
+    def on_table_chosen(self) -> None:
         if not self.session.read_only:
             self.action_resume_from()
 
@@ -287,8 +292,6 @@ class Checkpoints(Page):
         if group is None:
             return
         name, never = Path(group.path).name, [r for r in group.reasons if r in _NEVER_DELETED]
-        if "resumed from" in group.reasons and self.session.alive:
-            never.append("what the running job resumed from")
         if never:
             self.console.say(f"{name} is not deleted: it is {' and '.join(never)}", "warning")
         else:

@@ -17,18 +17,15 @@ from ecgconsole.console.forms import Draft, parameters, problem_of, section_text
 from ecgconsole.console.page import Page
 from ecgconsole.console.past import plan, what_is_redone
 from ecgconsole.console.rows import Row, Rows, wrapped_rows
-from ecgconsole.console.tables import Column, Table
+from ecgconsole.console.table import Cell, Column, Table
 from ecgconsole.errors import ConfigurationError, EcgConsoleError
 from ecgconsole.text import count, sanitise
 from ecgconsole.workspace import write_atomically
 
 COLUMNS = (
-    Column(" "),
-    Column("parameter"),
-    Column("value", width=26),
-    Column("differs from", width=26),
-    Column("source"),
-)
+    Column(" ", 1), Column("parameter", 32), Column("value", 28), Column("differs from", 28), Column("source"),
+)  # fmt: skip
+NARROW = (Column(" ", 1), Column("parameter", 29), Column("value"), Column("differs from", 18))
 SIDES = ("defaults", "last run", "best checkpoint")
 
 
@@ -59,7 +56,7 @@ class Parameters(Page):
     def compose(self) -> ComposeResult:
         yield Rows(id="parameter-head")
         yield Input(placeholder="part of a name or a description", id="parameter-filter", compact=True)
-        yield Table(COLUMNS, id="parameter-table")
+        yield Table("no parameter matches", id="parameter-table", fixed=True)
         with Vertical(id="parameter-help", classes="panel"):
             yield Rows(id="parameter-text")
 
@@ -93,21 +90,24 @@ class Parameters(Page):
     def _draw(self) -> None:
         if not self.is_mounted:
             return
-        rows: list[tuple[str, tuple[str, ...], str]] = []
+        rows: list[list[Cell]] = []
+        keys: list[str] = []
         section, wanted = "", self._filter.lower()
         for key, parameter in parameters().items():
             if wanted not in f"{key} {parameter.description}".lower():
                 continue
             if parameter.section != section:
                 section = parameter.section
-                rows.append((f"§{section}", ("", section, "", "", section_texts()[section]), "bold"))
+                keys.append(f"§{section}")
+                rows.append([Cell(text, tone="strong") for text in ("", section, "", "", section_texts()[section])])
             value, other = self._values.get(key), self._others.get(key)
             differs = key in self._others and value != other
             sign = "●" if key in self.draft.edits else "≠" if differs else " "
             name = "  " + key.partition(".")[2]
             cells = (sign, name, shown_value(value), shown_value(other) if differs else "", self._source(key))
-            rows.append((key, cells, ""))
-        self.query_one(Table).fill(rows)
+            keys.append(key)
+            rows.append([Cell(text) for text in cells])
+        self.query_one(Table).fill(NARROW if self.has_class("-narrow") else COLUMNS, rows, keys)
         self.query_one("#parameter-head", Rows).show([self._head()])
         self._draw_help()
 
@@ -123,7 +123,7 @@ class Parameters(Page):
         ]  # fmt: skip
 
     def _draw_help(self) -> None:
-        key = self.query_one(Table).selected_key or ""
+        key = self.query_one(Table).key or ""
         width = self.query_one("#parameter-text", Rows).size.width or 76
         rows: list[Row] = []
         if parameter := parameters().get(key):
@@ -139,14 +139,14 @@ class Parameters(Page):
             rows += wrapped_rows([[("▲ ", "warning"), (self._effect, "warning")]], width)
         self.query_one("#parameter-text", Rows).show(rows)
 
-    def on_data_table_row_highlighted(self) -> None:
+    def on_table_moved(self) -> None:
         self._draw_help()
 
-    def on_data_table_row_selected(self) -> None:
+    def on_table_chosen(self) -> None:
         self.action_edit()
 
     def copied_text(self) -> str | None:
-        key = self.query_one(Table).selected_key
+        key = self.query_one(Table).key
         return f"--set {key}={shown_value(self._values[key])}" if key in self._values else None
 
     # The other side of the comparison
@@ -186,7 +186,7 @@ class Parameters(Page):
     # Actions
 
     def action_edit(self) -> None:
-        key = self.query_one(Table).selected_key
+        key = self.query_one(Table).key
         if key is None or key not in parameters():
             return
 
@@ -203,12 +203,12 @@ class Parameters(Page):
         self.app.push_screen(EditLine(key, about, shown_value(self._values.get(key)), problem), done)
 
     def action_undo(self) -> None:
-        key = self.query_one(Table).selected_key
+        key = self.query_one(Table).key
         if key in self.draft.edits:
             self._take(self.draft.without(str(key)))
 
     def action_default(self) -> None:
-        key = self.query_one(Table).selected_key
+        key = self.query_one(Table).key
         if key in parameters():
             self._take(self.draft.with_value(str(key), parameters()[str(key)].default))
 
