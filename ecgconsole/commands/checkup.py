@@ -7,16 +7,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ecgconsole.config import PATH_KEYS, Config
 from ecgconsole.errors import EcgConsoleError, ExitCode, InputError
-from ecgconsole.text import count, duration, size
+from ecgconsole.text import count, duration, sanitise, size
 from ecgconsole.workspace import Workspace
 
+if TYPE_CHECKING:
+    from ecgconsole.dataset.discovery import Cohort
+
 OPEN_FILES_WANTED = 1024
+CHANNELS_SHOWN = 12
 _HDF5_TRIAL = """
 import sys, h5py
 with h5py.File(sys.argv[1], "w") as file:
@@ -44,7 +50,7 @@ def checkup(workspace: Workspace | None, config: Config) -> list[Check]:
         checks += [*_folder(workspace), _job(workspace)]
     checks += _inputs(config)
     if config.data.waveform_dir is not None:
-        checks.append(_forecast(workspace, config))
+        checks += _recordings(workspace, config)
     return checks
 
 
@@ -152,13 +158,11 @@ def _tables(folder: Path) -> Check:
         return Check("tables", False, str(error), "", ExitCode.INPUT)
 
 
-def _forecast(workspace: Workspace | None, config: Config) -> Check:
-    """What a build would give and take, by the headers and a sample of the recordings."""
+def _recordings(workspace: Workspace | None, config: Config) -> Iterator[Check]:
+    """Who is there with hours of what, by the headers; what a build would give and take, by a sample of the samples."""
     import time
 
-    from ecgconsole.dataset.discovery import discover, waveform_dir
-    from ecgconsole.dataset.forecast import forecast
-    from ecgconsole.dataset.people import select
+    from ecgconsole.dataset.discovery import discover
     from ecgconsole.dataset.scanning import discovered
 
     began = time.monotonic()
@@ -167,11 +171,37 @@ def _forecast(workspace: Workspace | None, config: Config) -> Check:
             cohort = discover(config)
         else:
             cohort = discovered(config, workspace.header_index, None, lambda done, total: None)
-        took = duration(time.monotonic() - began)
-        workers = config.build.num_workers or _usable_cores()
-        made = forecast(waveform_dir(config), select(cohort.patients, config), config, workers)
+        yield Check("recordings", True, _cohort_text(cohort, duration(time.monotonic() - began)))
+        yield _forecast(workspace, cohort, config)
     except EcgConsoleError as error:
-        return Check("forecast", False, str(error), "", error.exit_code)
+        yield Check("forecast", False, str(error), "", error.exit_code)
+
+
+def _cohort_text(cohort: Cohort, took: str) -> str:
+    seconds_of: dict[str, float] = defaultdict(float)
+    recordings = [r for patient in cohort.patients for r in patient.recordings]
+    for recording in recordings:
+        for name, seconds in recording.channel_seconds:
+            seconds_of[name] += seconds
+    most = sorted(seconds_of.items(), key=lambda item: -item[1])[:CHANNELS_SHOWN]
+    channels = ", ".join(f"{name} {duration(seconds)}" for name, seconds in most)
+    unused = ", ".join(
+        f"{name} ({count(n, 'record')})" for name, n in Counter(cohort.other_channels).most_common(CHANNELS_SHOWN)
+    )
+    return sanitise(
+        f"{count(len(cohort.patients), 'patient')} with {count(len(recordings), 'record')}, layout {cohort.layout}:"
+        f" {channels}{f'; not in the channel lists: {unused}' if unused else ''}"
+        f" ({count(cohort.headers, 'header')} looked at in {took})"
+    )
+
+
+def _forecast(workspace: Workspace | None, cohort: Cohort, config: Config) -> Check:
+    from ecgconsole.dataset.discovery import waveform_dir
+    from ecgconsole.dataset.forecast import forecast
+    from ecgconsole.dataset.people import select
+
+    workers = config.build.num_workers or _usable_cores()
+    made = forecast(waveform_dir(config), select(cohort.patients, config), config, workers)
     free = shutil.disk_usage(_existing(workspace.folder)).free if workspace else None
     return Check(
         "forecast",
@@ -179,7 +209,7 @@ def _forecast(workspace: Workspace | None, config: Config) -> Check:
         f"{count(made.patients, 'patient')}, about {count(made.segments, 'segment')}, {size(made.bytes)}, "
         f"{duration(max(60.0, made.seconds))} of build and {size(made.memory_bytes)} of memory with "
         f"{count(workers, 'worker')}{'' if free is None else f', {size(free)} free'} "
-        f"({cohort.headers:,} headers looked at in {took}, {made.sampled:,} windows tried, layout {cohort.layout})",
+        f"({made.sampled:,} windows tried)",
         f"shards and merged file together need {size(made.space_bytes)}; lower build.max_patients, or another disk",
         ExitCode.MACHINE,
     )

@@ -236,12 +236,12 @@ def scan_folder(root: Path, folder: HeaderFolder, layout: str, config: Config) -
         read(n for n in names if SEGMENT_NAME.match(n))
     records = {n: h for n, h in headers.items() if n not in segment_names}
     unusable = [u for u in unusable if base_name(u.record) not in segment_names]
-    known = {*config.data.ecg_channels, *config.data.ppg_channels}
+    known = {name.casefold() for name in (*config.data.ecg_channels, *config.data.ppg_channels)}
     other: Counter[str] = Counter()
     recordings = []
     for name, header in sorted(records.items()):
         channels = channel_seconds(header)
-        other.update(c for c in channels if c not in known)
+        other.update(c for c in channels if c.casefold() not in known)
         recordings.append(
             Recording(
                 record=header.path,

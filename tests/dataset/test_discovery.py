@@ -103,6 +103,16 @@ def test_segments_of_an_unreadable_master_are_no_records(find: Callable[..., Coh
     assert [(r.reason, r.patient_id) for r in cohort.rejections] == [(Reason.HEADER_EMPTY, "p000878")]
 
 
+def test_a_channel_in_any_case_is_wanted_and_only_others_are_counted(
+    find: Callable[..., Cohort], tmp_path: Path
+) -> None:
+    record(tmp_path, "100", ("ii", "Pleth", "abp"))
+    record(tmp_path, "101", ("II", "PLETH", "RESP", "abp"))
+    cohort = find()
+    assert ids(cohort) == ["100", "101"]
+    assert cohort.other_channels == {"RESP": 1, "abp": 2}
+
+
 def test_wfdb_layout_takes_records_or_the_folder_of_multi_segment_records(
     find: Callable[..., Cohort], tmp_path: Path
 ) -> None:

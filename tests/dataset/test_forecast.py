@@ -133,6 +133,15 @@ def test_doctor_forecasts_and_ends_with_4_where_the_disk_cannot_hold_it(
     assert (tmp_path / "header_index.jsonl.gz").exists()
 
 
+def test_doctor_says_who_is_there_with_hours_of_what_and_which_names_nobody_asks_for(
+    real_data: Path, config_of: Callable[..., Config]
+) -> None:
+    config = config_of(real_data / "bidmc-matched")
+    (said,) = [c.message for c in checkup.checkup(None, config) if c.name == "recordings"]
+    assert said.startswith("34 patients with 34 records, layout mimic3-matched: II 4 h 32 m, RESP 4 h 32 m, PLETH 3 h ")
+    assert "not in the channel lists: RESP (34 records) (" in said
+
+
 def test_a_person_reads_what_was_foretold_and_how_far_off_it_was() -> None:
     made = {"kind": "forecast", "stage": "build", "segments": 1200, "bytes": 3_000_000, "seconds": 90.0,
             "memory_bytes": 400_000_000, "space_bytes": 9_000_000}  # fmt: skip
