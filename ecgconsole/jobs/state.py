@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def read_run(run: RunFolder) -> Snapshot:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # Not written yet, or torn by a crash of the machine: the events tell all but the process.
         snapshot, process = fold_file(run.events), None
-        heartbeat = snapshot.heartbeat or ""
+        heartbeat = snapshot.heartbeat or _made(run)
     snapshot = replace(snapshot, run_id=run.run_id)
     if snapshot.status not in (*LIVE, "starting"):
         return replace(snapshot, alive=False)
@@ -61,6 +62,14 @@ def read_run(run: RunFolder) -> Snapshot:
         return replace(snapshot, alive=True, heartbeat=heartbeat)
     message = "its process is gone without a last word (killed, or the machine went down); the same command continues"
     return replace(snapshot, alive=False, status="lost", message=message, heartbeat=heartbeat or None)
+
+
+def _made(run: RunFolder) -> str:
+    """When the folder was made, which is the first that a run does; empty where there is none."""
+    try:
+        return datetime.fromtimestamp(run.folder.stat().st_mtime, UTC).isoformat()
+    except OSError:
+        return ""
 
 
 def running_argv(workspace: Workspace) -> list[str] | None:
