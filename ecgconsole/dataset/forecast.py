@@ -30,7 +30,9 @@ from ecgconsole.signals.windows import candidate_windows, extract
 from ecgconsole.stage import Reporter
 
 SAMPLE_PATIENTS = 12
-SAMPLE_RUNS = 16
+# Of each, as many windows as keep the whole below a share of what there is, within these bounds.
+SAMPLE_SHARE = 0.025
+SAMPLE_WINDOWS = (48, 192)
 # Of the following, those in seconds are this project's own on one machine and small beside hours; what grows with
 # segments is a multiple of what the sample measures. Fitted to benchmarks/forecast.py.
 END_SECONDS = 1.2
@@ -144,10 +146,12 @@ def _samples(root: Path, patients: Sequence[Patient], config: Config) -> list[Sa
     theirs. What cannot be read is left to the build to name."""
     found = []
     chosen = evenly(len(patients), SAMPLE_PATIENTS).tolist()
+    share = round(SAMPLE_SHARE * sum(p.candidate_windows for p in patients) / max(1, len(chosen)))
+    of_each = int(np.clip(share, *SAMPLE_WINDOWS))
     # The first one pays for what is computed once, and is looked at again.
     for patient in [patients[i] for i in chosen[:1] + chosen]:
         try:
-            found.append(_sample(root, patient, _middle(patient), config))
+            found.append(_sample(root, patient, _middle(patient), of_each, config))
         except (RecordError, SegmentError, OSError):
             continue  # named, or tried again, by the build
     return found[1:]
@@ -158,13 +162,13 @@ def _middle(patient: Patient) -> Recording:
     return patient.recordings[int(np.searchsorted(ends, ends[-1] // 2, side="right"))]
 
 
-def _sample(root: Path, patient: Patient, recording: Recording, config: Config) -> Sample:
+def _sample(root: Path, patient: Patient, recording: Recording, at_most: int, config: Config) -> Sample:
     """Raises ``RecordError``, ``SegmentError``, ``OSError``."""
     clock = [time.thread_time()]
     header = read_record(root, recording.record)
     inputs_digest(root, header)
     clock.append(time.thread_time())
-    windows = _some_windows(candidate_windows(header, config), patient.candidate_windows, config)
+    windows = _some_windows(candidate_windows(header, config), patient.candidate_windows, at_most, config)
     wall, read = time.perf_counter(), _blocks_read()
     verified = _verify(root, header, windows, config)
     wall, read = time.perf_counter() - wall, _blocks_read() - read
@@ -185,15 +189,16 @@ def _sample(root: Path, patient: Patient, recording: Recording, config: Config) 
     )
 
 
-def _some_windows(windows: np.ndarray, of_patient: int, config: Config) -> np.ndarray:
-    """Runs of neighbours as the build takes them, ``SAMPLE_RUNS`` of them from the middle of the record."""
+def _some_windows(windows: np.ndarray, of_patient: int, at_most: int, config: Config) -> np.ndarray:
+    """Runs of neighbours as the build takes them, from the middle of the record."""
     run = run_length(config)
     runs = np.split(windows, np.flatnonzero(np.diff(windows // run)) + 1)
     limit = config.build.max_segments_per_patient
     if limit is not None and of_patient > limit:
         runs = [runs[i] for i in evenly(len(runs), math.ceil(len(runs) * limit / of_patient))]
-    first = max(0, (len(runs) - SAMPLE_RUNS) // 2)
-    return np.concatenate(runs[first : first + SAMPLE_RUNS])
+    wanted = max(1, at_most // run)
+    first = max(0, (len(runs) - wanted) // 2)
+    return np.concatenate(runs[first : first + wanted])
 
 
 def _verify(root: Path, header: RecordHeader, windows: np.ndarray, config: Config) -> float:
