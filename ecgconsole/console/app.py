@@ -261,7 +261,8 @@ class Console(App[None]):
         self.say(f"written: {self.save_screenshot(path=str(self.session.workspace.folder))}")
 
     def action_help(self) -> None:
-        self.push_screen(Help([k for k in self.keys if not (k.steers and self.session.read_only)]))
+        name = self.page.NAME if self.page else ""
+        self.push_screen(Help([k for k in self.keys if not (k.steers and self.session.read_only)], name))
 
     def action_leave(self) -> None:
         self.exit()

@@ -76,10 +76,11 @@ class Text(ModalScreen[None]):
 
 
 class Help(Text):
-    """The key table."""
+    """The key table, from the screen on which one asks."""
 
-    def __init__(self, keys: Sequence[Key]) -> None:
+    def __init__(self, keys: Sequence[Key], screen: str = "") -> None:
         titles = {"": "everywhere", **{s.name: s.label for s in SCREENS}}
+        titles = {name: titles[name] for name in (screen, *titles) if name in titles}
         parts = []
         for screen, title in titles.items():
             own = [k for k in keys if k.screen == screen]

@@ -206,7 +206,7 @@ def examples_of(pattern: Mapping[str, Any]) -> list[int]:
 
 def rhythm_of(pattern: Mapping[str, Any]) -> str:
     rhythm = pattern.get("rhythm")
-    if not rhythm:
+    if not rhythm or rhythm.get("name") is None:
         return "rhythm not charted"
     name = sanitise(rhythm.get("name")).replace("_", " ")
     return f"{name} {rhythm['share']:.0%}" if rhythm.get("share") is not None else name

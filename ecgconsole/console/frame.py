@@ -31,6 +31,7 @@ def keys_row(keys: Sequence[Key], width: int, read_only: bool, alive: bool, paus
     """The keys that fit whole and have something to act upon; help and quit always, digits never: they are the tabs."""
     idle = ("start",) if alive else _OF_A_JOB
     wanted = [k for k in keys if k.label and not k.action.startswith("show(") and (k.screen or k.action not in idle)]
+    wanted.sort(key=_rank)
     flag: list[Span] = [(" read-only ", "warning")] if read_only else []
     room = width - sum(len(s[0]) for s in flag) - sum(len(_text(k, paused)) for k in wanted if k.action in _ALWAYS)
     spans = flag
@@ -44,6 +45,13 @@ def keys_row(keys: Sequence[Key], width: int, read_only: bool, alive: bool, paus
         sign = shown(key.key)
         spans = [*spans, (f" {sign} ", "strong", click), (text[len(sign) + 2 :], "muted", click)]
     return spans
+
+
+def _rank(key: Key) -> int:
+    """The screen's own keys, then those of the job, then those of its chart, of which there are many."""
+    if key.screen:
+        return 2 if key.action.startswith("chart(") else 0
+    return 1 if key.steers else 3
 
 
 def _text(key: Key, paused: bool) -> str:

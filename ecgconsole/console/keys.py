@@ -48,9 +48,9 @@ EVERYWHERE = (
     *(Key(s.key, f"show('{s.name}')", s.label, f"the screen {s.label}") for s in SCREENS),
     Key("r", "start", "run", "choose stages, see the forecast, start", True),
     Key("s", "stop", "stop", "stop after the unit in hand, with everything saved", True),
-    Key("S", "stop_now", "stop now", "stop at once; what was committed is kept", True),
     Key("p", "pause", "pause", "pause at the next unit, or go on", True),
     Key("k", "checkpoint", "checkpoint", "save a checkpoint now", True),
+    Key("S", "stop_now", "stop now", "stop at once; what was committed is kept", True),
     Key("y", "copy", "copy", "copy what this screen is about to the clipboard"),
     Key("ctrl+t", "next_theme", "theme", "the next theme"),
     Key("ctrl+o", "other_folder", "folder", "open another output folder"),
@@ -81,6 +81,7 @@ RUN = (
 )
 PARAMETERS = (
     Key("enter", "edit", "edit", "change this value", screen="parameters"),
+    Key("w", "save", "save", "write config.json of this folder", True, "parameters"),
     Key("u", "undo", "undo", "take the edit back", screen="parameters"),
     Key("d", "default", "default", "the default value", screen="parameters"),
     Key("c", "compare", "compare", "with the defaults, the last run, the best checkpoint", screen="parameters"),
@@ -88,7 +89,6 @@ PARAMETERS = (
     Key("escape", "all", "", "all parameters again", screen="parameters"),
     Key("j", "edit_json", "JSON", "edit all as JSON", screen="parameters"),
     Key("o", "preset", "preset", "load a preset", screen="parameters"),
-    Key("w", "save", "save", "write config.json of this folder", True, "parameters"),
     Key("W", "save_as", "save as", "write another file", True, "parameters"),
 )
 CHECKPOINTS = (

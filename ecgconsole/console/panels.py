@@ -52,7 +52,8 @@ def _timing(snapshot: Snapshot, now: datetime) -> str:
         ended = snapshot.finished or snapshot.heartbeat
         took = elapsed_seconds(snapshot.started, ended) if snapshot.started and ended else None
         return f"ran {duration(took)} · ended {local_time(ended)}"
-    text = f"running {duration(elapsed_seconds(snapshot.started, now.isoformat()))}"
+    text = duration(elapsed_seconds(snapshot.started, now.isoformat()))
+    text = f"running {text}" if snapshot.status == "running" else f"began {text} ago"
     stage = snapshot.stage
     if snapshot.status == "running" and stage and stage.remaining_seconds:
         text += f" · {stage.name} ends about {clock(now, stage.remaining_seconds)}"
@@ -91,8 +92,16 @@ def known_stages(
         stage = of_run.get(name) or StageSnapshot(name)
         if stage.status == "waiting" and name in done and name not in of_run:
             stage = replace(stage, status="done", result=dict(done[name].get("result") or {}))
+        if stage.status == "running" and snapshot is not None and snapshot.status == "lost":
+            stage = replace(stage, status="lost", message=_lost_text(stage, snapshot))
         stages.append(stage)
     return stages
+
+
+def _lost_text(stage: StageSnapshot, snapshot: Snapshot) -> str:
+    """Where it was, and why it is there no more."""
+    where = "" if stage.share is None else f"at {stage.done:,} of {stage.total:,} {stage.unit}: "
+    return where + (snapshot.message or "lost")
 
 
 def _running(stage: StageSnapshot, width: int, now: datetime) -> Row:
@@ -119,7 +128,7 @@ def _ended(stage: StageSnapshot) -> Row:
     sign, tone = SIGNS.get(stage.status, ("?", "plain"))
     spans: list[Span] = [(f"{sign} ", tone), (f"{stage.name:<9}", "strong")]
     facts = result_text(stage.result)
-    if stage.status in ("failed", "stopped"):
+    if stage.status in ("failed", "stopped", "lost"):
         facts = sanitise(stage.message or stage.status, 400)
         return [*spans, (facts, tone)]
     took = duration(stage.seconds) if stage.seconds else ("unchanged" if stage.status == "skipped" else "")

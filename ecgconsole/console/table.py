@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -101,12 +102,12 @@ class Table(Rows, can_focus=True):
 
     def fill(self, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], keys: Sequence[str] = ()) -> None:
         """Replaces the content. Where the columns are the same, order, search and cursor stay; with ``keys``, one for
-        each row, the cursor stays on its key.
+        each row, the cursor stays on its key, or where that was.
         """
         same = tuple(columns) == self._columns
         before, key = self.cursor if same else None, self.key
         if keys:
-            before = keys.index(key) if key in keys else None
+            before = keys.index(key) if key in keys else min(self._at, len(keys) - 1)
         self._keys = keys
         if not same:
             self._sorted_by, self._wanted = None, ""
@@ -224,7 +225,8 @@ class Table(Rows, can_focus=True):
             strips.append(self._line(cells, width, place == self._at))
         if not self._order and height > 1:
             text = "nothing matches the search" if self._cells else self.empty
-            strips.append(self._strip([(f"  {text}", "muted")], width))
+            lines = textwrap.wrap(text, max(20, width - 4)) or [""]
+            strips += [self._strip([(f"  {line}", "muted")], width) for line in lines]
         blank = Strip.blank(width, self.rich_style)
         return (strips + [blank] * max(0, height - len(strips)))[:height]
 

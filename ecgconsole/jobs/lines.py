@@ -119,7 +119,7 @@ def _forecast(e: dict[str, Any]) -> str:
     for name, label in (("segments", "segments"), ("bytes", "bytes"), ("seconds", "time"), ("memory_bytes", "memory")):
         foretold, came = e.get(name), e.get(f"actual_{name}")
         if foretold and came:
-            parts.append(f"{label} {100 * (foretold / came - 1):+.0f} %")
+            parts.append(f"{label} {round(100 * (foretold / came - 1)):+d} %")
     return f"the forecast was off by: {', '.join(parts)}"
 
 

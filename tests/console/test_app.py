@@ -114,6 +114,8 @@ async def test_a_lost_run_is_shown_as_lost(job):
     job.run.state.write_text(json.dumps(state))
     async with Console(job.workspace).run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "✖ lost" in text(pilot))
+        assert "✖ train    at 120 of 500 steps: its process is gone" in text(pilot)
+        assert "38 s left" not in text(pilot)
 
 
 async def test_nothing_is_drawn_when_nothing_changes(job, monkeypatch):

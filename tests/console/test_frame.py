@@ -270,6 +270,26 @@ async def test_a_terminal_that_is_slow_gets_fewer_pictures_and_then_the_newest(j
         await until(pilot, lambda: "130 of 500 steps" in text(pilot))
 
 
+def test_at_80_columns_every_tab_is_whole_and_the_keys_of_the_job_come_before_those_of_the_chart():
+    for entry in SCREENS:
+        tabs = "".join(span[0] for span in frame.tabs(entry.name, 80))
+        assert tabs.split() == [word for e in SCREENS for word in (e.key, e.label)]
+        assert len(tabs) <= 80
+        narrow = "".join(span[0] for span in frame.tabs(entry.name, 50))
+        assert narrow.split() == [word for e in SCREENS for word in ((e.key, e.label) if e == entry else (e.key,))]
+    row = frame.keys_row(on_screen(KEYS, "dashboard", False), 80, False, True, False)
+    shown_keys = "".join(span[0] for span in row)
+    assert all(f" {key} " in shown_keys for key in ("s stop", "p pause", "k checkpoint", "? help", "q quit"))
+    assert "zoom" not in shown_keys
+
+
+async def test_help_begins_with_the_screen_on_which_one_asks(job):
+    async with Console(job.workspace).run_test(size=(120, 40)) as pilot:
+        await pilot.press("7", "question_mark")
+        await pilot.pause()
+        assert pilot.app.screen._text.startswith("logs\n")
+
+
 def test_a_terminal_that_nobody_reads_is_behind_until_it_is_read():
     master, slave = pty.openpty()
     try:

@@ -108,7 +108,7 @@ def test_runs_over_one_another(tmp_path, snap_compare, size, monkeypatch):
         await pilot.press("8")
         await until(pilot, lambda: "240 of 240 points" in text(pilot))
         await pilot.press("down", "space", "w", "w")
-        await until(pilot, lambda: "2 out · run 1" in text(pilot))
+        await until(pilot, lambda: "2 run 1" in text(pilot))
         await pilot.pause(0.7)
 
     assert snap_compare(console(job.workspace), terminal_size=size, run_before=ready)

@@ -7,6 +7,7 @@ from textual.pilot import Pilot
 
 from ecgconsole.console.app import Console
 from ecgconsole.console.chart import Chart
+from ecgconsole.console.finding_tables import rhythm_of
 from ecgconsole.console.rows import Rows
 from ecgconsole.console.table import Table
 from ecgconsole.dataset import Dataset
@@ -142,3 +143,9 @@ async def test_patterns_without_their_dataset_say_so(tmp_path):
     async with Console(workspace).run_test(size=(120, 40)) as pilot:
         await opened(pilot)
         await until(pilot, lambda: "▲" in shown_on(pilot, "#facts"))
+
+
+def test_a_pattern_without_a_charted_rhythm_says_so():
+    assert rhythm_of({"rhythm": {"name": None, "labelled_segments": 0, "shares": {}}}) == "rhythm not charted"
+    assert rhythm_of({}) == "rhythm not charted"
+    assert rhythm_of({"rhythm": {"name": "atrial_fibrillation", "share": 0.9}}) == "atrial fibrillation 90%"

@@ -68,10 +68,10 @@ async def test_space_overlays_runs_and_takes_them_away(two_runs):
     async with Console(two_runs).run_test(size=(120, 40)) as pilot:
         await opened(pilot)
         await pilot.press("down", "space")
-        await until(pilot, lambda: "2 out · run 1" in drawn(pilot))
-        assert "1 out · run 2" in drawn(pilot)
+        await until(pilot, lambda: "2 run 1" in drawn(pilot))
+        assert "1 run 2" in drawn(pilot)
         await pilot.press("up", "enter")
-        await until(pilot, lambda: "1 out · run 1" in drawn(pilot))
+        await until(pilot, lambda: "1 run 1" in drawn(pilot))
         assert "run 2" not in drawn(pilot)
         await pilot.press("down", "space")
         await until(pilot, lambda: not has_braille(chart_of(pilot)))
@@ -93,7 +93,7 @@ async def test_metrics_axes_log_and_mean(two_runs):
         assert "log y" in title(pilot)
         assert "mean of 12" in drawn(pilot)
         await pilot.press("plus", "right_square_bracket", "c", "comma")
-        assert "out · run 2" in drawn(pilot).splitlines()[-1]
+        assert "run 2" in drawn(pilot).splitlines()[-1]
         await pilot.press("m")
         assert "grad norm" in title(pilot)
         await until(pilot, lambda: not has_braille(chart_of(pilot)))

@@ -122,7 +122,9 @@ async def test_with_keys_the_cursor_stays_on_its_row_whatever_comes_before_it():
         table.fill(COLUMNS[:2], [row[:2] for row in people(2)], ["c", "b"])
         assert table.key == "b"
         table.fill(COLUMNS, people(2), ["a", "c"])
-        assert table.key == "a"
+        assert table.key == "c"  # where the other was
+        table.fill(COLUMNS, people(1), ["d"])
+        assert table.key == "d"
         table.fill(COLUMNS, [])
         assert table.key is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ecgconsole.console.page import Page
 from ecgconsole.console.rows import Row, Rows, sparkline, wrapped_rows
 from ecgconsole.console.table import Cell, Column, Table
 from ecgconsole.errors import EcgConsoleError, ExitCode
-from ecgconsole.jobs.lines import significant
+from ecgconsole.jobs.lines import local_time, significant
 from ecgconsole.text import duration, sanitise, size
 
 _TREND = Column("trend", 8)
@@ -46,8 +47,11 @@ class Group:
 
     @property
     def reasons(self) -> list[str]:
-        kept = [f["kept_because"] for f in self.files] + ["pinned" for f in self.files if f["pinned"]]
-        return sorted({str(k) for k in kept if k}, key=lambda k: (k not in _NEVER_DELETED, k))
+        """Those that keep it for longer than the newest ones first, and alone."""
+        kept = {str(f["kept_because"]) for f in self.files if f["kept_because"]}
+        kept |= {"pinned" for f in self.files if f["pinned"]}
+        lasting = {k for k in kept if not k.startswith("newest")}
+        return sorted(lasting or kept, key=lambda k: (k not in _NEVER_DELETED, k))
 
     @property
     def stamp(self) -> tuple[Any, ...]:
@@ -130,7 +134,8 @@ class Checkpoints(Page):
 
     def _state(self, group: Group) -> Cell:
         if problem := self._problem(group):
-            return Cell("✖ " + sanitise(problem.rpartition(": ")[2], 48), tone="failed")
+            what = "damaged" if self.has_class("-narrow") else sanitise(problem.rpartition(": ")[2], 48)
+            return Cell(f"✖ {what}", tone="failed")
         return Cell("✔ verified", tone="done") if group.stamp in self._verified else Cell("○ whole")
 
     def _problem(self, group: Group) -> str | None:
@@ -303,12 +308,21 @@ class Checkpoints(Page):
         group = self._selected
         if group is None:
             return
-        file = {k: v for k, v in group.first.items() if k != "metrics"}
-        lines = [f"{key:<14} {value}" for key, value in file.items()]
-        lines += [
-            "",
-            *(f"{key:<24} {'–' if v is None else significant(v)}" for key, v in (group.first["metrics"] or {}).items()),
-        ]
+        file = group.first
+        modified = datetime.fromtimestamp(file["modified"], UTC).isoformat()
+        facts = {
+            "files": ", ".join(Path(f["path"]).name for f in group.files),
+            "folder": str(Path(group.path).parent),
+            "epoch": file["epoch"],
+            "step": file["step"] and f"{file['step']:,}",
+            "written": f"{modified[:10]} {local_time(modified)}",
+            "size": size(file["size_bytes"]),
+            "SHA-256": file["sha256"],
+            "kept because": ", ".join(group.reasons) or "nothing keeps it: rotation may delete it",
+        }
+        lines = [f"{key:<14} {value}" for key, value in facts.items() if value is not None]
+        metrics = (file["metrics"] or {}).items()
+        lines += ["", *(f"{key:<24} {'–' if v is None else significant(v)}" for key, v in metrics)]
         if problem := self._problem(group):
             lines = [
                 problem,

@@ -116,7 +116,7 @@ class FindingsPage(Page):
                 text = number if self.has_class("-narrow") else f"{number} {words}".strip()
                 spans += [("✔ ", "done"), (f"{name} ", "strong"), (f"{text}   ", "plain")]
             else:
-                spans += [("○ ", "muted"), (f"{name} not yet   ", "muted")]
+                spans += [("○ ", "muted"), (f"{name} not yet  ", "muted")]
         return spans
 
     def _draw(self) -> None:

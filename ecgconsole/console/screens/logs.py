@@ -163,7 +163,8 @@ class Logs(Page):
         state: Span = ("● following", "running") if self._following else ("○ not following: e follows", "muted")
         if self._busy:
             state = ("● reading, esc ends it", "warning")
-        self.query_one("#where", Rows).show([[(" · ".join(facts), "strong"), ("   ", "plain"), state]])
+        first, *more = facts
+        self.query_one("#where", Rows).show([[(f"{first}   ", "strong"), state, (f"   {' · '.join(more)}", "strong")]])
 
     # Reading: each is run in a thread, and gives the lines to show
 

@@ -107,7 +107,11 @@ class Parameters(Page):
             cells = (sign, name, shown_value(value), shown_value(other) if differs else "", self._source(key))
             keys.append(key)
             rows.append([Cell(text) for text in cells])
-        self.query_one(Table).fill(NARROW if self.has_class("-narrow") else COLUMNS, rows, keys)
+        table = self.query_one(Table)
+        before = table.key
+        table.fill(NARROW if self.has_class("-narrow") else COLUMNS, rows, keys)
+        if wanted and keys and (before not in keys or str(table.key).startswith("§")):
+            table.select(1)  # what was looked for, not its section
         self.query_one("#parameter-head", Rows).show([self._head()])
         self._draw_help()
 
@@ -126,7 +130,9 @@ class Parameters(Page):
         key = self.query_one(Table).key or ""
         width = self.query_one("#parameter-text", Rows).size.width or 76
         rows: list[Row] = []
-        if parameter := parameters().get(key):
+        if key.startswith("§"):
+            rows = [[(f"{key[1:]}  ", "strong"), (section_texts()[key[1:]], "plain")]]
+        elif parameter := parameters().get(key):
             rows = [
                 [(f"{parameter.key}  ", "strong"), (parameter.description, "plain")],
                 [(f"{parameter.kind}; default {shown_value(parameter.default)}; from {self._source(key)}", "muted")],

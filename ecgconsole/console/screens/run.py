@@ -23,6 +23,7 @@ from ecgconsole.text import duration, sanitise
 
 OF_FOLDER = "config.json of this folder"
 RESUME = (("go on from the latest checkpoint", "auto"), ("begin anew; old ones are set aside", "none"))
+_AS_BEFORE = "as in the parameters"
 _ANY_EXIT = tuple(int(code) for code in (ExitCode.STAGE_FAILED, ExitCode.INPUT, ExitCode.MACHINE))
 
 
@@ -35,7 +36,7 @@ class RunControl(Page):
     RunControl #run-form Label { color: $text-muted; }
     RunControl SelectionList { height: auto; max-height: 9; border: none; padding: 0; }
     RunControl Input { border: none; height: 1; }
-    RunControl #run-right { width: 1fr; height: 100%; }
+    RunControl #run-right { width: 1fr; height: 100%; scrollbar-gutter: stable; }
     RunControl #run-plan, RunControl #run-forecast { height: auto; }
     RunControl #run-ladder { height: auto; dock: bottom; }
     RunControl.-narrow #run-form { width: 40; }
@@ -52,10 +53,10 @@ class RunControl(Page):
                 yield SelectionList(*(Selection(n, n, True) for n in STAGE_NAMES), compact=True, id="run-stages")
                 yield Label("training")
                 yield Select(RESUME, allow_blank=False, compact=True, id="run-resume")
-                yield Label("patients at most (empty: as in the parameters)")
-                yield Input(compact=True, type="integer", id="run-patients")
-                yield Label("folder of recordings (empty: as in the parameters)")
-                yield Input(compact=True, id="run-waveforms")
+                yield Label("patients at most")
+                yield Input(compact=True, type="integer", placeholder=_AS_BEFORE, id="run-patients")
+                yield Label("folder of recordings")
+                yield Input(compact=True, placeholder=_AS_BEFORE, id="run-waveforms")
             with VerticalScroll(id="run-right", classes="panel") as right:
                 right.border_title = "What would come of it"
                 yield Rows(id="run-plan")

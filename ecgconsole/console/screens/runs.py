@@ -107,11 +107,12 @@ class Runs(Page):
             self._metric = next((n for n in FIRST_METRICS if n in names), names[0] if names else "")
         series = []
         by_key = {run.key: run for run in self._runs}
+        several = len({folder for folder, _ in self._marked}) > 1
         for i, key in enumerate(self._marked):
             columns = self._readers[key].series.get(self._metric) if key in self._readers else None
             if columns is not None and key in by_key:
                 x, y = columns.over(self._axis)
-                series.append(Series(_name(by_key[key]), x, y, LINE_TONES[i], str(i + 1)))
+                series.append(Series(_name(by_key[key], several), x, y, LINE_TONES[i], str(i + 1)))
         self._chart.x_name = AXES[self._axis]
         self._chart.plot(tuple(series))
         title = f"{sanitise(self._metric).replace('_', ' ') or 'metrics'} by {AXES[self._axis]}"
@@ -199,8 +200,9 @@ class Runs(Page):
         return f"ecgconsole status -o {self._runs[at].workspace.folder}" if at is not None else None
 
 
-def _name(run: Run) -> str:
-    return f"{sanitise(run.workspace.folder.name, 30)} · run {int(run.run_id)}"
+def _name(run: Run, of_several_folders: bool) -> str:
+    folder = f"{sanitise(run.workspace.folder.name, 30)} · " if of_several_folders else ""
+    return f"{folder}run {int(run.run_id)}"
 
 
 def run_table(runs: list[Run], marked: list[Key]) -> tuple[list[Column], list[list[Cell]]]:
