@@ -40,8 +40,7 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
     """Builds the dataset, or goes on with an interrupted build. See ``stage`` for the contract.
 
     ``rebuild`` discards shards of an earlier build. Returns ``patients``, ``segments``, ``rejected`` (rows by
-    reason), ``bytes``, ``content_sha256``, and ``forecast``: what was foretold, with what came (``forecast.Foretold``),
-    or the segments and bytes that headers promise where nothing had to be built.
+    reason), ``bytes``, ``content_sha256``, and ``forecast``: the segments and bytes that the headers promised.
     """
     root = waveform_dir(config)
     if config.build.compression == "zstd":
@@ -81,7 +80,7 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
             from ecgconsole.dataset.assemble import assemble
 
             result = assemble(cohort, patients, identity, manifests, split_file, config, workspace, workers, reporter)
-            forecast |= foretold.compare(reporter, result, whole=built == len(plans))
+            foretold.compare(reporter, result, whole=built == len(plans))
     if config.build.keep_shards:
         split_marker(workspace).unlink(missing_ok=True)
     else:
@@ -89,7 +88,7 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
     return {**result, "forecast": forecast}
 
 
-def _forecast(patients: list[Patient], config: Config) -> dict[str, Any]:
+def _forecast(patients: list[Patient], config: Config) -> dict[str, int]:
     windows = sum(forecast_windows(p, config) for p in patients)
     return {"segments": windows, "bytes": forecast_bytes(windows, config)}
 

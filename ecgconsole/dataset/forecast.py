@@ -247,21 +247,19 @@ class Foretold:
             if made is not None:
                 reporter.emit("forecast", **asdict(made))
 
-    def compare(self, reporter: Reporter, result: dict[str, Any], whole: bool) -> dict[str, Any]:
-        """With what came, as an event, and returned; time only where the ``whole`` was built, and not a part of it
-        earlier, and what processes took only where they can be looked at: on this machine."""
+    def compare(self, reporter: Reporter, result: dict[str, Any], whole: bool) -> None:
+        """With what came; time only where the ``whole`` was built, and not a part of it earlier, and what processes
+        took only where they can be looked at: on this machine."""
         made = self._made()
         if made is None:
-            return {}
+            return
         now = used()
         came: dict[str, Any] = {"actual_segments": result["segments"], "actual_bytes": result["bytes"]}
         here = now.worker_bytes > 0
         came["actual_memory_bytes"] = now.parent_bytes + self._workers.n * now.worker_bytes if here else None
         came["actual_cpu_seconds"] = now.cpu_seconds - self._used.cpu_seconds if here and whole else None
         came["actual_seconds"] = time.monotonic() - self._began if whole else None
-        compared = {**asdict(made), **came}
-        reporter.emit("forecast", **compared)
-        return compared
+        reporter.emit("forecast", **asdict(made), **came)
 
     def _made(self) -> Forecast | None:
         try:
