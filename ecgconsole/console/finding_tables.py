@@ -39,7 +39,7 @@ def pattern_table(findings: Findings) -> Made:
                 Cell(f"{sign} {sanitise(p.get('class'))}", tone=tone),
                 _number(p.get("segments"), "{:,.0f}"),
                 _number(p.get("patients"), "{:,.0f}"),
-                Cell(rhythm_of(p)),
+                Cell(rhythm_of(p).removeprefix("rhythm ")),
                 _number(p.get("heart_rate_bpm"), "{:.0f}"),
                 _number(p.get("rr_cv"), "{:.3f}"),
                 _number(p.get("largest_share"), "{:.0%}"),

@@ -171,7 +171,7 @@ def result_text(result: dict[str, Any]) -> str:
         elif key in ("patients", "segments", "epochs") and isinstance(value, int):
             parts.append(count(value, key[:-1]))
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            parts.append(f"{key} {significant(value)}")
+            parts.append(f"{key.replace('_', ' ')} {significant(value)}")
     return ", ".join(parts)
 
 

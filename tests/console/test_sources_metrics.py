@@ -183,4 +183,4 @@ def test_400_000_metrics_are_read_without_decoding_each_as_json(tmp_path, monkey
     reader = MetricReader(path)
     reader.read_new()
     assert len(reader.series["learning_rate"].value) == 400_000
-    assert len(decoded) < 100  # one of each block, for its names
+    assert len(decoded) < 1000  # one of each block, for its names

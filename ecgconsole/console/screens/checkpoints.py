@@ -126,7 +126,7 @@ class Checkpoints(Page):
             Cell("–" if step is None else f"{step:,}", nothing if step is None else step),
             Cell("–" if loss is None else significant(loss), nothing if loss is None else loss),
             *trend,
-            Cell(duration(age if age < 60 else age // 60 * 60), age),
+            Cell(duration(age if age < 60 else age // 60 * 60).removesuffix(" 0 s"), age),
             Cell(size(file["size_bytes"]), file["size_bytes"]),
             Cell(sanitise(", ".join(group.reasons) or "–", 40)),
             self._state(group),

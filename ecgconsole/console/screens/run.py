@@ -154,7 +154,7 @@ class RunControl(Page):
         if not chosen:
             return [("  " + name, "muted"), ("not chosen", "muted")]
         if one.why is None:
-            return [("✔ ", "done"), (name, "plain"), (f"done with these parameters: skipped{took}", "muted")]
+            return [("✔ ", "done"), (name, "plain"), (f"done, so it is skipped{took}", "muted")]
         return [("● ", "running"), (name, "strong"), (one.why + took, "plain")]
 
     def _draw_ladder(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from ecgconsole.console.sources.metric_lines import TIME_BYTES, Piece, take_apart
 from ecgconsole.jobs.events import json_object
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 19
 
 
 @dataclass
