@@ -151,3 +151,9 @@ def test_checkpoints_with_a_damaged_one(running, snap_compare, size, monkeypatch
         await pilot.pause(0.7)
 
     assert snap_compare(app_of(running), terminal_size=size, run_before=ready)
+
+
+@pytest.mark.parametrize("size", SNAPSHOT_SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_welcome_on_a_first_start(snap_compare, size, monkeypatch):
+    monkeypatch.chdir("/")
+    assert snap_compare(Console(None), terminal_size=size)
