@@ -8,6 +8,7 @@ from typing import Any
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
+from textual.geometry import Size
 from textual.widgets import Input, Label, Select, SelectionList
 from textual.widgets.selection_list import Selection
 
@@ -73,6 +74,12 @@ class RunControl(Page):
 
     def on_mount(self) -> None:
         self.set_interval(1.0, self._draw_ladder)
+        self.watch(self.query_one("#run-plan", Rows), "virtual_size", self._wrap_anew, init=False)
+
+    def _wrap_anew(self, before: Size, after: Size) -> None:
+        """What was drawn before the layout of a narrow screen had settled is wrapped for another width."""
+        if before.width != after.width:
+            self.call_after_refresh(self._draw)
 
     def take_focus(self) -> None:
         stages = self.query_one(SelectionList)
