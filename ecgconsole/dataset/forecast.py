@@ -35,8 +35,9 @@ SAMPLE_SHARE = 0.025
 SAMPLE_WINDOWS = (48, 192)
 # Of the following, those in seconds are this project's own on one machine and small beside hours; what grows with
 # segments is a multiple of what the sample measures. Fitted to benchmarks/forecast.py.
-END_SECONDS = 1.2
+END_SECONDS = 0.75
 SHARD_SECONDS = 0.055
+SHARD_SYNC_SECONDS = 0.025
 SHARD_OF_DEFLATE = 0.8
 MERGE_OF_DEFLATE = 2.5
 MERGE_CORES = 1.6
@@ -97,7 +98,7 @@ def forecast(root: Path, patients: Sequence[Patient], config: Config, workers: i
     shards_s = len(shards) * SHARD_SECONDS + SHARD_OF_DEFLATE * deflate_s
     shards_s += _work_s(samples, patients, segments / share, config)
     merge_s = MERGE_OF_DEFLATE * deflate_s
-    wait_s = _verified(patients, config) * _mean(samples, "wait_s", "verified")
+    wait_s = _verified(patients, config) * _mean(samples, "wait_s", "verified") + len(shards) * SHARD_SYNC_SECONDS
     cores = default_workers()
     # No more than there are processors, nor than the largest shard leaves work for.
     at_once = min(workers, cores) if config.build.executor == "local" else workers
