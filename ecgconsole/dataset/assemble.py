@@ -58,7 +58,7 @@ def assemble(
     frame = tables.metadata_frame(kept, [entries[p.patient_id] for p in kept], clinical.patients if clinical else None)
     for code, message, hint in prevalence_warnings(clinical.patients) if clinical else ():
         reporter.warning(code, message, hint)
-    frame.insert(1, "split", _split(frame, split_file, config, reporter))
+    frame.insert(1, "split", drawn_split(frame, split_file, config, reporter))
     shard_paths = tuple(workspace.shards / m.file for m in manifests)
     others = _other_rejections(cohort, patients, config)
     rejected = write_rejected(shard_paths, others, workspace.rejected)
@@ -87,7 +87,7 @@ def assemble(
     }
 
 
-def _split(frame: pd.DataFrame, split_file: dict[str, str], config: Config, reporter: Reporter) -> list[str]:
+def drawn_split(frame: pd.DataFrame, split_file: dict[str, str], config: Config, reporter: Reporter) -> list[str]:
     """The split of each patient: drawn, then overridden by ``split.file``."""
     irregularity = frame["rr_cv_median"].to_numpy(float) if "rr_cv_median" in frame else np.full(len(frame), np.nan)
     stratum = strata(tables.outcome(frame), irregularity)

@@ -58,11 +58,11 @@ def another_split(
     import pandas as pd
 
     from ecgconsole.dataset import tables
-    from ecgconsole.dataset.assemble import _split
+    from ecgconsole.dataset.assemble import drawn_split
 
     try:
         frame = pd.read_parquet(workspace.metadata)
-        frame["split"] = _split(frame, split_file, config, reporter)
+        frame["split"] = drawn_split(frame, split_file, config, reporter)
     except (OSError, ValueError, KeyError):
         return None  # damaged, or not ours: the build makes it anew
     split_of = dict(zip(frame["patient_id"], frame["split"], strict=True))
