@@ -46,7 +46,7 @@ def duration(seconds: float | None) -> str:
         return f"{s} s"
     minutes, s = divmod(s, 60)
     if minutes < 60:
-        return f"{minutes} m {s} s" if minutes < 10 else f"{minutes} m"
+        return f"{minutes} m {s} s" if minutes < 10 and s else f"{minutes} m"
     hours, minutes = divmod(minutes, 60)
     if hours < 48:
         return f"{hours} h {minutes} m"

@@ -207,7 +207,7 @@ def _forecast(workspace: Workspace | None, cohort: Cohort, config: Config) -> Ch
         "forecast",
         free is None or made.space_bytes < free,
         f"{count(made.patients, 'patient')}, about {count(made.segments, 'segment')}, {size(made.bytes)}, "
-        f"{duration(max(60.0, made.seconds))} of build and {size(made.memory_bytes)} of memory with "
+        f"{duration(max(1.0, made.seconds))} of build and {size(made.memory_bytes)} of memory with "
         f"{count(workers, 'worker')}{'' if free is None else f', {size(free)} free'} "
         f"({made.sampled:,} windows tried)",
         f"shards and merged file together need {size(made.space_bytes)}; lower build.max_patients, or another disk",

@@ -8,6 +8,8 @@ from typing import Any
 from ecgconsole.jobs.lines import line_of
 from ecgconsole.text import sanitise
 
+_CHARACTERS = 140
+
 
 def alerts(events: Iterable[Mapping[str, Any]], since: str) -> list[tuple[str, str]]:
     """Text and severity of each warning and each end of a run with a time after ``since`` (UTC ISO 8601)."""
@@ -16,7 +18,8 @@ def alerts(events: Iterable[Mapping[str, Any]], since: str) -> list[tuple[str, s
         if str(event.get("time")) <= since:
             continue
         if event.get("kind") == "warning":
-            found.append((line_of(dict(event)), "warning"))
+            # Without its hint: the list of events has it, and a note must not cover the screen.
+            found.append((sanitise(f"{event.get('code')}: {event.get('message')}", _CHARACTERS), "warning"))
         elif event.get("kind") == "run_finished":
             severity = "error" if event.get("status") == "failed" else "information"
             found.append((line_of(dict(event)), severity))

@@ -176,11 +176,15 @@ class Console(App[None]):
     def _alert(self, update: Update) -> None:
         """A note, the bell and the terminal's own notification, for what happened since the console is open."""
         found = alerts(update.events, self._opened)
-        for text, severity in found[-3:]:
-            self.say(text, severity)
-        if found and self._driver is not None:
+        if not found:
+            return
+        text, severity = found[-1]
+        # One note at a time: those of a busy minute would cover the screen.
+        self.clear_notifications()
+        self.say(text + (f"\n{len(found) - 1} more: e on the dashboard" if len(found) > 1 else ""), severity)
+        if self._driver is not None:
             self.bell()
-            self._driver.write(osc9(found[-1][0]))
+            self._driver.write(osc9(text))
             self._driver.flush()
 
     def _draw_frame(self) -> None:

@@ -48,8 +48,9 @@ class Question(ModalScreen[bool]):
 
     def on_mount(self) -> None:
         yes, no = "screen.answer(True)", "screen.answer(False)"
-        spans = [(" y ", "strong", yes), ("yes   ", "plain", yes), (" n ", "strong", no), ("no", "plain", no)]
-        self.query_one(Rows).show([spans])
+        choice = [(" y ", "strong", yes), ("yes   ", "plain", yes)]
+        choice += [(" n ", "strong", no), ("no, also enter", "plain", no)]
+        self.query_one(Rows).show([choice])
 
     def action_answer(self, answer: bool) -> None:
         self.dismiss(answer)

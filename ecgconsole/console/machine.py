@@ -18,6 +18,7 @@ BUSY_CPU_PERCENT = 85.0
 STARVED_SHARE = 0.2
 WAITING_PERCENT = 15.0
 FORECAST_SECONDS = 60.0
+NOTHING_RUNS = "nothing runs"
 
 
 def machine(readings: Sequence[Reading], width: int, height: int, limit: str) -> list[Row]:
@@ -32,7 +33,7 @@ def machine(readings: Sequence[Reading], width: int, height: int, limit: str) ->
         [(" " * (_NAME + 2), "plain"), (_of(last.get("ram_used_bytes"), last.get("ram_total_bytes")), "muted")],
         _rate("read", readings, "job_read_bytes", trend),
         _rate("write", readings, "job_written_bytes", trend),
-        _fact("disk", disk_text(readings)),
+        _fact("disk", disk_text(_filling(readings, limit))),
     ]
     if last.get("job_processes"):
         resident = size(last.get("job_rss_bytes") or 0)
@@ -62,14 +63,15 @@ def machine_in_two_lines(readings: Sequence[Reading], limit: str) -> list[Row]:
         (spark.rjust(10), "running"), ("   RAM ", "strong"),
         (_of(last.get("ram_used_bytes"), last.get("ram_total_bytes")), "plain"),
     ]  # fmt: skip
-    second: Row = [("disk ", "strong"), (disk_text(readings), "plain"), ("   limit ", "strong"), (limit, "running")]
+    disk = disk_text(_filling(readings, limit))
+    second: Row = [("disk ", "strong"), (disk, "plain"), ("   limit ", "strong"), (limit, "running")]
     return [first, second]
 
 
 def what_limits(snapshot: Snapshot | None, readings: Sequence[Reading]) -> str:
     """Why the run is not faster now, in words; from the last minute's gauges and the loader's own measure."""
     if snapshot is None or not snapshot.alive:
-        return "nothing runs"
+        return NOTHING_RUNS
     if snapshot.status == "paused":
         return "paused"
     recent = readings[-15:]
@@ -92,6 +94,11 @@ def what_limits(snapshot: Snapshot | None, readings: Sequence[Reading]) -> str:
     if cpu is not None and cpu >= BUSY_CPU_PERCENT:
         return f"CPU{loader}"
     return f"nothing stands out{loader}"
+
+
+def _filling(readings: Sequence[Reading], limit: str) -> Sequence[Reading]:
+    """What tells when the disk is full: nothing fills it once the run is over."""
+    return readings[-1:] if limit == NOTHING_RUNS else readings
 
 
 def disk_text(readings: Sequence[Reading]) -> str:

@@ -10,7 +10,7 @@ from ecgconsole.console import memory
 from ecgconsole.console.app import Console
 from ecgconsole.console.away import Away
 from ecgconsole.console.building import Building, histogram
-from ecgconsole.console.machine import disk_text, machine, rate_of, what_limits
+from ecgconsole.console.machine import NOTHING_RUNS, disk_text, machine, rate_of, what_limits
 from ecgconsole.jobs.snapshot import Snapshot, StageSnapshot
 from tests.console.harness import text, train_a_little, until
 
@@ -64,6 +64,9 @@ def test_the_disk_is_forecast_and_a_disk_that_does_not_fill_never_is_full():
     assert disk_text(filling) == "411 GB free · full: in 11 h 25 m"
     assert disk_text([reading(0), reading(100)]).endswith("full: never")
     assert disk_text([reading(0), reading(2, disk_free_bytes=1)]) == "1 B free"  # two seconds forecast nothing
+    over = "".join(text for row in machine(filling, 80, 20, NOTHING_RUNS) for text, *_ in row)
+    assert "411 GB free" in over
+    assert "full" not in over, "nothing fills the disk once the run is over"
 
 
 def test_a_rate_is_of_bytes_and_seconds_and_a_process_that_ended_is_no_negative_one():
