@@ -248,7 +248,7 @@ class _Training:
             progress = self.progress
             self.stop.request()
             self.stop.raise_if_requested(
-                f"{self.workspace.latest_checkpoint.name}, epoch {progress.epoch + 1}, step {progress.step}",
+                f"{self.workspace.latest_checkpoint.name}, in epoch {progress.epoch + 1}, step {progress.step}",
                 self.given.continued_by,
             )
         if self.telling.is_due:
