@@ -10,9 +10,10 @@ from ecgconsole.console import memory
 from ecgconsole.console.app import Console
 from ecgconsole.console.away import Away
 from ecgconsole.console.building import Building, histogram
+from ecgconsole.console.chart import Chart
 from ecgconsole.console.machine import NOTHING_RUNS, disk_text, machine, rate_of, what_limits
 from ecgconsole.jobs.snapshot import Snapshot, StageSnapshot
-from tests.console.harness import text, train_a_little, until
+from tests.console.harness import has_braille, text, train_a_little, until
 
 START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -199,3 +200,54 @@ async def test_events_are_read_whole_and_processes_as_a_tree(job):
                     or "runs on" in pilot.app.screen.query_one("Rows").render_line(0).text)  # fmt: skip
         await pilot.press("escape")
         assert len(pilot.app.screen_stack) == 1
+
+
+@pytest.mark.parametrize("screen", ["1", "8m"])
+async def test_the_keys_of_a_chart_zoom_pan_read_out_and_smooth(job, screen):
+    train_a_little(job)
+    async with Console(job.workspace).run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "running" in text(pilot))
+        await pilot.press(*screen)
+        await until(pilot, lambda: has_braille(pilot.app.page.query_one("#chart", Chart)))
+        chart = pilot.app.page.query_one("#chart", Chart)
+
+        def seen() -> tuple[float, float]:
+            return chart._x_range().low, chart._x_range().high
+
+        whole = seen()
+        await pilot.press("+")
+        part = seen()
+        assert part[1] - part[0] < 0.7 * (whole[1] - whole[0])
+        await pilot.press("[")
+        assert seen()[0] < part[0]
+        await pilot.press("]")
+        assert seen() == pytest.approx(part)
+        await pilot.press("-")
+        assert seen()[0] < part[0]
+        assert seen()[1] > part[1]
+        await pilot.press("+", "0")
+        assert chart._view is None
+        await pilot.press("c")
+        at = chart.crosshair
+        assert at is not None
+        await pilot.press(",")
+        assert chart.crosshair < at
+        await pilot.press(".")
+        assert chart.crosshair == at
+        await pilot.press("c", "w", "l")
+        assert chart.crosshair is None
+        assert chart.smoothing == 1
+        assert chart.log_axis
+
+
+async def test_four_gpus_of_which_one_goes_while_the_console_looks_on(job):
+    train_a_little(job)
+    for _ in range(3):
+        job.gauges.write({"kind": "gauge", **reading(0, gpus=[gpu(i, 90 + i) for i in range(4)])})
+    async with Console(job.workspace).run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: all(f"GPU {i}" in text(pilot) for i in range(4)))
+        assert "lost" not in text(pilot)
+        gone = [gpu(0, 90), {"index": 1, "name": None, "lost": True}, gpu(2, 92), gpu(3, 93)]
+        job.gauges.write({"kind": "gauge", **reading(2, gpus=gone)})
+        await until(pilot, lambda: "✖ lost" in text(pilot))
+        assert "GPU 3" in text(pilot)
