@@ -10,6 +10,9 @@ from ecgconsole.text import duration, sanitise, size
 
 SIGNS = {"waiting": "○", "running": "●", "done": "✔", "skipped": "✔", "failed": "✖", "stopped": "▲"}
 
+# Of two dozen; `--json` and the console have all.
+_METRICS = ("train_loss", "val_loss", "learning_rate", "effective_rank", "segments_per_second")
+
 
 def summary_lines(snapshot: Snapshot) -> Iterator[str]:
     """All sanitised."""
@@ -19,7 +22,8 @@ def summary_lines(snapshot: Snapshot) -> Iterator[str]:
     for stage in snapshot.stages:
         yield sanitise(f"{SIGNS.get(stage.status, '?')} {stage.name:9} {stage_text(stage)}")
     if snapshot.metric:
-        values = values_text(snapshot.metric.get("values") or {})
+        all_values = snapshot.metric.get("values") or {}
+        values = values_text({name: all_values[name] for name in _METRICS if name in all_values} or all_values)
         yield sanitise(
             f"  metrics   epoch {snapshot.metric.get('epoch')}, step {snapshot.metric.get('step')}: {values}"
         )
