@@ -43,6 +43,7 @@ def root(
     max_patients: MaxPatientsOption = None,
     build_dataset: BuildDatasetOption = False,
     train_only: TrainOnlyOption = False,
+    read_only: steering.ReadOnlyOption = False,
     version: VersionOption = False,
 ) -> None:
     """From raw ICU waveforms to rhythm patterns and stroke risk.
@@ -50,7 +51,7 @@ def root(
     Without a command: the interactive console on an output folder, attached if a job runs there. With
     --build-dataset or --train-only: that stage, as by `run`.
     """
-    given = folder or config or settings or max_patients or build_dataset or train_only
+    given = folder or config or settings or max_patients or build_dataset or train_only or read_only
     if context.invoked_subcommand is not None:
         if given:
             name = context.invoked_subcommand
@@ -64,7 +65,7 @@ def root(
     if settings or max_patients:
         raise ConfigurationError("--set and --max-patients need a command: ecgconsole run -o DIR ...")
     no_folder = folder is None and config is None
-    running.open_console(None if no_folder else running.workspace_of(folder, config))
+    running.open_console(None if no_folder else running.workspace_of(folder, config), read_only)
 
 
 app.command("run")(running.run)

@@ -169,7 +169,7 @@ def test_the_job_does_not_notice_what_happens_to_its_terminal(commands, cohort, 
     assert seen == list(range(len(seen)))
     if how == "terminal not read":
         terminal.process.kill()
-    again = Terminal(commands, "attach", "--read-only", "-o", out)
+    again = Terminal(commands, "--read-only", "-o", out)
     again.wait_for("✔ done")
     again.wait_for("read-only")
     again.press("sySy")
