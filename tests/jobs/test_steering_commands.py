@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from job_harness import events_of, ours, wait_for
@@ -31,7 +32,13 @@ def command(workspace):
 def test_a_script_watches_pauses_resumes_and_stops_a_job(start, workspace, command):
     job = start("json", "build,train", plan=SLOW_BUILD)
     job.seen("chunk", number=3)
-    during = json.loads(command("status", "--json").stdout)
+
+    def said() -> dict[str, Any] | None:
+        """Once the state, which is written twice a second, has the stage's progress."""
+        status = json.loads(command("status", "--json").stdout)
+        return status if status["stages"][0]["rate"] else None
+
+    during = wait_for(said, "progress")
     assert (during["status"], during["alive"], during["pid"]) == ("running", True, job.process.pid)
     assert during["stages"][0]["status"] == "running"
     assert during["stages"][0]["total"] == 400
