@@ -212,9 +212,13 @@ def is_same(path: Path, sidecar: Sidecar) -> bool:
 
 
 def parameter_differences(sidecar: Sidecar, config: Config) -> dict[str, tuple[Any, Any]]:
-    """Dotted keys of ``model`` and ``training`` whose values differ: in the checkpoint, in ``config``."""
-    now = config.model_dump(mode="json", include={"model", "training"})
-    return differences(sidecar.parameters, now)
+    """Dotted keys of ``model`` and ``training`` whose values differ: in the checkpoint, in ``config``.
+
+    A parameter that is newer than the checkpoint counts as what it is by default: that changes nothing.
+    """
+    now, default = (c.model_dump(mode="json", include={"model", "training"}) for c in (config, Config()))
+    then = {section: {**default[section], **sidecar.parameters.get(section, {})} for section in now}
+    return differences(then, now)
 
 
 def set_aside(workspace: Workspace, after_step: int = -1, but: Path | None = None) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -178,6 +179,21 @@ def test_a_checkpoint_of_other_parameters_is_refused_by_name(workspace, override
         trained(workspace, override)
     assert named in str(raised.value)
     assert "--resume none" in str(raised.value)
+
+
+def test_a_parameter_that_is_newer_than_the_checkpoint_counts_as_its_default(workspace, undisturbed):
+    """Else the program could not be brought up to date between a stop and its continuation."""
+    with pytest.raises(Stopped):
+        trained(workspace, recorder=stopping_after(3))
+    for path in workspace.folder.glob("*_checkpoint.json"):
+        sidecar = json.loads(path.read_text())
+        del sidecar["parameters"]["training"]["learn_temperature"]
+        path.write_text(json.dumps(sidecar))
+    with pytest.raises(ConfigurationError) as refusal:
+        trained(workspace, "training.learn_temperature=true")
+    assert any("learn_temperature" in p for p in refusal.value.problems)
+    trained(workspace)
+    assert_same_weights(workspace.latest_checkpoint, undisturbed.latest_checkpoint)
 
 
 def test_how_the_work_is_done_may_change(workspace):
