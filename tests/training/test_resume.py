@@ -76,12 +76,14 @@ train.run(small_config(), Workspace(sys.argv[1]), Reporter("train", emit), Stop(
 
 
 def _killed(folder: Path, seconds: float) -> bool:
-    """``seconds`` count from its first event; a run that ends before was not killed."""
+    """``seconds`` count from its first event; a run that ends before was not killed, nor one that the last kill left
+    nothing to do, which says nothing.
+    """
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert process.stdout.readline()
+    begun = process.stdout.readline()
     try:
-        process.communicate(timeout=seconds)
+        process.communicate(timeout=seconds if begun else None)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
