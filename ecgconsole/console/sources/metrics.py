@@ -88,7 +88,7 @@ class MetricReader:
                     self.offset += end
                     found |= self._take(block[:end])
         except FileNotFoundError:
-            pass
+            return False  # nothing was written yet
         return found
 
     def take_new(self) -> dict[str, Columns]:
