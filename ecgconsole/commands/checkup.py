@@ -45,7 +45,7 @@ class Check:
 
 def checkup(workspace: Workspace | None, config: Config) -> list[Check]:
     """Everything that applies; without an output folder, what can be said of the machine and the inputs."""
-    checks = [_python(), _cores(), _memory(), _gpu(config), _open_files()]
+    checks = [_python(), _kernels(), _cores(), _memory(), _gpu(config), _open_files()]
     if workspace is not None:
         checks += [*_folder(workspace), _job(workspace)]
     checks += _inputs(config)
@@ -56,6 +56,15 @@ def checkup(workspace: Workspace | None, config: Config) -> list[Check]:
 
 def _python() -> Check:
     return Check("python", True, f"{sys.version.split()[0]} at {sys.executable}")
+
+
+def _kernels() -> Check:
+    from ecgconsole.signals import compiled
+
+    if compiled.available():
+        return Check("kernels", True, "compiled")
+    hint = "install a C compiler (cc, or set CC) and install ecgconsole again; datasets come out the same either way"
+    return Check("kernels", False, "not compiled: a build takes half as long again", hint)
 
 
 def _cores() -> Check:

@@ -102,7 +102,7 @@ def formulas_hash(*places: Path) -> str:
     line of it, and so nobody has to remember to count versions."""
     digest = hashlib.sha256()
     for place in places:
-        for path in sorted(place.glob("*.py")) if place.is_dir() else [place]:
+        for path in sorted(p for p in place.iterdir() if p.suffix in (".py", ".c")) if place.is_dir() else [place]:
             digest.update(f"\n{path.name}\n".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -7,6 +7,7 @@ upslope of the PPG. Both then meet the same rules, vectorised over all candidate
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import fft, ndimage
+
+from ecgconsole.signals import compiled
 
 Float32 = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -88,6 +91,19 @@ def upslope_bumps(spectrum: NDArray[np.complex64], n: int, sampling_rate_hz: flo
 
 def find_beats(bumps: Float32, rate_hz: float, rules: BeatRules) -> Beats:
     """Beats among the maxima of ``bumps`` (r, m)."""
+    if not compiled.available():
+        return find_beats_by_numpy(bumps, rate_hz, rules)
+    bumps = np.ascontiguousarray(bumps)
+    r, m = bumps.shape
+    room = r * (m // 2) + 1
+    row, time_s, height = np.empty(room, np.int64), np.empty(room), np.empty(room, np.float32)
+    n = compiled.call("find_beats", bumps, r, m, _compiled_rules(rate_hz, rules), row, time_s, height)
+    # Copies: the room is many times what is found.
+    return Beats(row[:n].copy(), time_s[:n].copy(), height[:n].copy())
+
+
+def find_beats_by_numpy(bumps: Float32, rate_hz: float, rules: BeatRules) -> Beats:
+    """``find_beats`` where nothing is compiled."""
     row, position, height = _maxima(bumps, round(rules.suppression_s * rate_hz))
     time_s = position / rate_hz
     accepted = height > 0.35 * _first_reference(bumps, rate_hz, row, position)
@@ -99,6 +115,27 @@ def find_beats(bumps: Float32, rate_hz: float, rules: BeatRules) -> Beats:
         accepted &= ~_echoes(row, time_s, height, accepted, rules)
     accepted |= _found_back(row, time_s, relative, accepted, rules)
     return Beats(row[accepted], time_s[accepted], height[accepted])
+
+
+class _CompiledRules(ctypes.Structure):
+    """``Rules`` of ``kernels.c``."""
+
+    _fields_ = (
+        ("rate_hz", ctypes.c_double),
+        ("echo_s", ctypes.c_double),
+        ("reach", ctypes.c_int64),
+        ("first_reference_samples", ctypes.c_int64),
+        ("threshold", ctypes.c_float),
+        ("echo_threshold", ctypes.c_float),
+        ("back_rr", ctypes.c_float),
+        ("back_threshold", ctypes.c_float),
+    )
+
+
+def _compiled_rules(rate_hz: float, rules: BeatRules) -> _CompiledRules:
+    reach = round(rules.suppression_s * rate_hz)
+    thresholds = (rules.threshold, rules.echo_threshold, rules.back_rr, rules.back_threshold)
+    return _CompiledRules(rate_hz, rules.echo_s, reach, _reference_samples(rate_hz), *thresholds)
 
 
 def _decimated(n: int, sampling_rate_hz: float) -> int:
@@ -162,9 +199,13 @@ def _beside_higher(place: Indices, height: Float32, who: NDArray[np.bool_], reac
     return beside
 
 
+def _reference_samples(rate_hz: float) -> int:
+    return max(1, round(2 * rate_hz))
+
+
 def _first_reference(bumps: Float32, rate_hz: float, row: Indices, position: NDArray[np.float64]) -> Float32:
     """Before any beat is known: running median over 9 of the highest bump in each 2 s."""
-    size = max(1, round(2 * rate_hz))
+    size = _reference_samples(rate_hz)
     bins = max(1, bumps.shape[1] // size)
     highest = bumps[:, : bins * size].reshape(len(bumps), bins, -1).max(axis=2)
     around = sliding_window_view(np.pad(highest, ((0, 0), (4, 4)), mode="edge"), 9, axis=1)

@@ -5,10 +5,13 @@ Nothing here looks at beats: an index of rhythm would reject the arrhythmias tha
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from ecgconsole.signals import compiled
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.signals.rhythm import Column
 
@@ -63,14 +66,15 @@ QUALITY_COLUMNS = (
 
 def clipped(codes: NDArray[np.signedinteger], lowest: int, highest: int) -> NDArray[np.bool_]:
     """Which ADC codes lie in a plateau at the recording's lowest or highest code, entered and left steeply."""
-    limited = (codes >= highest) | (codes <= lowest)
-    if highest - lowest < CLIPPED_JUMP_STEPS or not limited.any():
+    if highest - lowest < CLIPPED_JUMP_STEPS:
         return np.zeros(len(codes), bool)
-    start, stop = runs(limited)
+    start, stop = runs((codes >= highest) | (codes <= lowest))
+    long = stop - start >= CLIPPED_RUN_SAMPLES
+    start, stop = start[long], stop[long]
     value = codes[start].astype(np.int64)
     before = np.abs(codes[np.maximum(start - 1, 0)] - value)
     after = np.abs(codes[np.minimum(stop, len(codes) - 1)] - value)
-    steep = (np.minimum(before, after) >= CLIPPED_JUMP_STEPS) & (stop - start >= CLIPPED_RUN_SAMPLES)
+    steep = np.minimum(before, after) >= CLIPPED_JUMP_STEPS
     return marked(len(codes), start[steep], stop[steep])
 
 
@@ -86,9 +90,14 @@ def runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]
 def marked(n: int, start: NDArray[np.int64], stop: NDArray[np.int64]) -> NDArray[np.bool_]:
     """A mask (n,), true in the given runs, which do not overlap."""
     mask = np.zeros(n, bool)
-    length = stop - start
-    mask[np.repeat(start - np.cumsum(length) + length, length) + np.arange(length.sum())] = True
+    mask[members(start, stop)] = True
     return mask
+
+
+def members(start: NDArray[np.int64], stop: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All indices in the given runs, run after run."""
+    length = stop - start
+    return np.repeat(start - np.cumsum(length) + length, length) + np.arange(length.sum())
 
 
 def share_of(mask: NDArray[np.bool_], first: NDArray[np.int64], stop: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -99,10 +108,10 @@ def share_of(mask: NDArray[np.bool_], first: NDArray[np.int64], stop: NDArray[np
 
 def constant(samples: Float32, minimum: int) -> NDArray[np.bool_]:
     """Which samples lie in runs of at least ``minimum`` equal values. NaN equals nothing."""
-    # Such a run holds a whole block of half its length: cheap to refute.
+    # Such a run holds a whole block of half its length, and so that block's first, middle and last sample.
     size = max(1, minimum // 2)
     blocks = samples[: len(samples) // size * size].reshape(-1, size)
-    if minimum > 1 and not (blocks.min(axis=1) == blocks.max(axis=1)).any():
+    if minimum > 1 and not ((blocks[:, 0] == blocks[:, -1]) & (blocks[:, 0] == blocks[:, size // 2])).any():
         return np.zeros(len(samples), bool)
     start, stop = runs(np.append(samples[1:] == samples[:-1], False))
     long = stop - start + 1 >= minimum
@@ -134,28 +143,54 @@ def ppg_spectrum(windows: Float32, sampling_rate_hz: float) -> dict[str, Float32
 def band_powers(windows: Float32, sampling_rate_hz: float, edges_hz: tuple[float, ...]) -> NDArray[np.float64]:
     """Power (w, bands) of Hann-tapered windows (w, t); the last band ends at half of the sampling rate."""
     n = windows.shape[1]
-    tapered = windows - windows.mean(axis=1, keepdims=True)
-    tapered *= np.hanning(n).astype(np.float32)
+    taper = np.hanning(n).astype(np.float32)
+    if compiled.available():
+        windows = np.ascontiguousarray(windows)
+        tapered = np.empty_like(windows)
+        compiled.call("tapered", windows, len(windows), n, taper, tapered)
+    else:
+        tapered = windows - windows.mean(axis=1, keepdims=True)
+        tapered *= taper
     bins = fft.rfft(tapered, axis=1, overwrite_x=True)
     bins[:, 0] = 0
     # Real and imaginary parts side by side: their squares add up in the band's sum.
     parts = bins.view(np.float32)
+    edges = 2 * np.minimum(np.ceil(np.array(edges_hz) * n / sampling_rate_hz).astype(np.int64), bins.shape[1] - 1)
+    if compiled.available():
+        powers = np.empty((len(windows), len(edges)))
+        compiled.call("band_powers", parts, len(parts), parts.shape[1], edges, len(edges), powers)
+        return powers
     np.square(parts, out=parts)
-    edges = np.minimum(np.ceil(np.array(edges_hz) * n / sampling_rate_hz).astype(np.int64), bins.shape[1] - 1)
-    return np.add.reduceat(parts, 2 * edges, axis=1).astype(np.float64)
+    return np.add.reduceat(parts, edges, axis=1).astype(np.float64)
 
 
-def moments(filtered: Float32, prefix: str) -> tuple[dict[str, Float32], Float32]:
-    """Skewness and kurtosis of filtered windows (w, t), and their standard deviation (w,)."""
-    centred = filtered - filtered.mean(axis=1, keepdims=True)
-    squared = centred * centred
-    second = squared.mean(axis=1)
-    third = np.einsum("wt,wt->w", squared, centred) / filtered.shape[1]
-    fourth = np.einsum("wt,wt->w", squared, squared) / filtered.shape[1]
-    sd = np.sqrt(second)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        columns = {f"{prefix}_skewness": third / (second * sd), f"{prefix}_kurtosis": fourth / (second * second)}
-    return columns, sd
+class Moments(NamedTuple):
+    """Of windows, float32 (w,) each; ``third`` and ``fourth`` are not standardised."""
+
+    lowest: Float32
+    highest: Float32
+    sd: Float32
+    third: Float32
+    fourth: Float32
+
+    def columns(self, prefix: str) -> dict[str, Float32]:
+        """Skewness and kurtosis."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return {f"{prefix}_skewness": self.third / self.sd**3, f"{prefix}_kurtosis": self.fourth / self.sd**4}
+
+
+def moments(windows: Float32) -> Moments:
+    """Of filtered windows (w, t)."""
+    if compiled.available():
+        windows = np.ascontiguousarray(windows)
+        lowest, highest, second, third, fourth = (np.empty(len(windows), np.float32) for _ in range(5))
+        compiled.call("moments", windows, *windows.shape, lowest, highest, second, third, fourth)
+    else:
+        lowest, highest = windows.min(axis=1), windows.max(axis=1)
+        centred = windows - windows.mean(axis=1, keepdims=True)
+        squared = centred * centred
+        second, third, fourth = (power.mean(axis=1) for power in (squared, squared * centred, squared * squared))
+    return Moments(lowest, highest, np.sqrt(second), third, fourth)
 
 
 def ecg_reasons(columns: dict[str, Float32]) -> NDArray[np.uint8]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgconsole.signals import compiled
+
 Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
 
 MINIMUM_BEATS = 3
 IRREGULAR_SHARE = 0.1
@@ -59,48 +62,88 @@ def intervals(window: NDArray[np.int64], time_s: NDArray[np.float64]) -> Interva
     return Intervals(window[1:][same], np.diff(time_s)[same])
 
 
+class _Statistics(NamedTuple):
+    """Of each window's intervals, float64 (n,) each: ``STATISTICS`` of ``kernels.c``."""
+
+    number: Float64
+    mean_s: Float64
+    median_s: Float64
+    variance_s2: Float64
+    changes: Float64
+    squared_change_s2: Float64
+    irregular: Float64
+    early: Float64
+    pairs: Float64
+    of_one: Float64
+    of_two: Float64
+
+
 def rhythm(rr: Intervals, pulse: Intervals, n: int) -> dict[str, Float32]:
     """The columns of ``RHYTHM_COLUMNS`` for ``n`` windows, NaN where a window has fewer than three beats."""
-    count = np.bincount(rr.window, minlength=n)
-    known = count >= MINIMUM_BEATS - 1
-    mean_s = _mean(rr.window, rr.seconds, n)
-    median_s = _median(rr, n)
-    variance = _mean(rr.window, (rr.seconds - mean_s[rr.window]) ** 2, n)
-    successive = rr.window[1:] == rr.window[:-1]
-    owner = rr.window[1:][successive]
-    change_s = np.diff(rr.seconds)[successive]
-    rms_s = np.sqrt(_mean(owner, change_s**2, n))
-    irregular = np.abs(change_s) > IRREGULAR_SHARE * median_s[owner]
-    early = np.bincount(rr.window[rr.seconds < EARLY_SHARE * median_s[rr.window]], minlength=n)
-
-    pulse_known = np.bincount(pulse.window, minlength=n) >= MINIMUM_BEATS - 1
-    pulse_median_s = _median(pulse, n)
+    of_rr, of_pulse = _statistics(rr, n), _statistics(pulse, n)
+    known, pulse_known = of_rr.number >= MINIMUM_BEATS - 1, of_pulse.number >= MINIMUM_BEATS - 1
     with np.errstate(invalid="ignore", divide="ignore"):
+        rms_s = np.sqrt(of_rr.squared_change_s2 / of_rr.changes)
+        entropy = np.where(of_rr.pairs > 0, np.log((of_rr.of_one + 1) / (of_rr.of_two + 1)), np.nan)
         columns = {
-            "heart_rate_bpm": 60 / mean_s,
-            "rr_cv": np.sqrt(variance) / mean_s,
+            "heart_rate_bpm": 60 / of_rr.mean_s,
+            "rr_cv": np.sqrt(of_rr.variance_s2) / of_rr.mean_s,
             "rmssd_ms": 1000 * rms_s,
-            "rmssd_normalised": rms_s / mean_s,
-            "median_rr_s": median_s,
-            "rr_irregular_share": _mean(owner, irregular.astype(np.float64), n),
-            "rr_entropy": _entropy(rr, ENTROPY_TOLERANCE * median_s, n) - np.log(median_s),
-            "early_beats": early.astype(np.float64),
+            "rmssd_normalised": rms_s / of_rr.mean_s,
+            "median_rr_s": of_rr.median_s,
+            "rr_irregular_share": of_rr.irregular / of_rr.changes,
+            "rr_entropy": entropy - np.log(of_rr.median_s),
+            "early_beats": of_rr.early,
         }
-        pulse_rate_bpm = 60 / pulse_median_s
-        agreement = np.minimum(median_s, pulse_median_s) / np.maximum(median_s, pulse_median_s)
+        pulse_rate_bpm = 60 / of_pulse.median_s
+        agreement = np.minimum(of_rr.median_s, of_pulse.median_s) / np.maximum(of_rr.median_s, of_pulse.median_s)
     columns = {name: np.where(known, values, np.nan) for name, values in columns.items()}
     columns["pulse_rate_bpm"] = np.where(pulse_known, pulse_rate_bpm, np.nan)
     columns["ecg_ppg_agreement"] = np.where(known & pulse_known, agreement, np.nan)
     return {name: values.astype(np.float32) for name, values in columns.items()}
 
 
-def _entropy(rr: Intervals, tolerance_s: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """Sample entropy of each window's intervals (template length 1), NaN where it has fewer than three.
+def _statistics(of: Intervals, n: int) -> _Statistics:
+    """Zeros where a window has no intervals, but what follows from none of them is of no use."""
+    if not compiled.available():
+        return _statistics_by_numpy(of, n)
+    table = np.zeros((n, len(_Statistics._fields)))
+    shares = (IRREGULAR_SHARE, EARLY_SHARE, ENTROPY_TOLERANCE)
+    window, seconds = np.ascontiguousarray(of.window), np.ascontiguousarray(of.seconds)
+    compiled.call("interval_statistics", window, seconds, len(window), *shares, table)
+    return _Statistics(*table.T)
 
-    Richman and Moorman, Am. J. Physiol. 278:H2039 (2000). One is added to both counts, so that a window
-    without any match has a value too, and a longer one a higher.
+
+def _statistics_by_numpy(of: Intervals, n: int) -> _Statistics:
+    def total(owner: NDArray[np.int64], values: NDArray[Any]) -> Float64:
+        return np.bincount(owner, values, minlength=n).astype(np.float64, copy=False)
+
+    window, seconds = of
+    count = np.bincount(window, minlength=n)
+    at_least_one = np.maximum(count, 1)
+    mean_s, median_s = total(window, seconds) / at_least_one, _median(of, count)
+    successive = window[1:] == window[:-1]
+    owner, change_s = window[1:][successive], np.diff(seconds)[successive]
+    return _Statistics(
+        number=count.astype(np.float64),
+        mean_s=mean_s,
+        median_s=median_s,
+        variance_s2=total(window, (seconds - mean_s[window]) ** 2) / at_least_one,
+        changes=np.maximum(count - 1.0, 0),
+        squared_change_s2=total(owner, change_s**2),
+        irregular=total(owner, np.abs(change_s) > IRREGULAR_SHARE * median_s[owner]),
+        early=total(window, seconds < EARLY_SHARE * median_s[window]),
+        **_matches(of, ENTROPY_TOLERANCE * median_s, n),
+    )
+
+
+def _matches(rr: Intervals, tolerance_s: Float64, n: int) -> dict[str, Float64]:
+    """Counts of sample entropy (template length 1): pairs of intervals, those alike, and those followed by alike ones.
+
+    Richman and Moorman, Am. J. Physiol. 278:H2039 (2000). Where the entropy is made of them one is added to both
+    counts, so that a window without any match has a value too, and a longer one a higher.
     """
-    of_one, of_two, pairs = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
+    pairs, of_one, of_two = np.zeros((3, n))
     first = np.arange(len(rr.window) - 2)
     lag = 0
     while True:
@@ -116,25 +159,14 @@ def _entropy(rr: Intervals, tolerance_s: NDArray[np.float64], n: int) -> NDArray
         pairs += np.bincount(owner, minlength=n)
         of_one += np.bincount(owner[close], minlength=n)
         of_two += np.bincount(owner[again], minlength=n)
-    return np.where(pairs > 0, np.log((of_one + 1) / (of_two + 1)), np.nan)
+    return {"pairs": pairs, "of_one": of_one, "of_two": of_two}
 
 
-def _mean(window: NDArray[np.int64], values: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """Mean of each window's values, NaN where it has none."""
-    count = np.bincount(window, minlength=n)
-    total = np.bincount(window, values, minlength=n)
-    return np.divide(total, count, out=np.full(n, np.nan), where=count > 0)
-
-
-def _median(of: Intervals, n: int) -> NDArray[np.float64]:
-    """Median of each window's intervals, NaN where it has none."""
-    result = np.full(n, np.nan)
-    count = np.bincount(of.window, minlength=n)
+def _median(of: Intervals, count: NDArray[np.int64]) -> Float64:
+    """Median of each window's intervals, 0 where it has none."""
+    result = np.zeros(len(count))
     have = np.flatnonzero(count)
-    if len(have):
-        # One sort by window and length: no interval is as long as the record.
-        longest = of.seconds.max() + 1
-        ordered = np.sort(of.window * longest + of.seconds) - np.sort(of.window) * longest
-        start = (np.cumsum(count) - count)[have]
-        result[have] = (ordered[start + (count[have] - 1) // 2] + ordered[start + count[have] // 2]) / 2
+    ordered = of.seconds[np.lexsort((of.seconds, of.window))]
+    start = (np.cumsum(count) - count)[have]
+    result[have] = (ordered[start + (count[have] - 1) // 2] + ordered[start + count[have] // 2]) / 2
     return result

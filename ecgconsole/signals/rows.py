@@ -80,7 +80,9 @@ def read_rows(
     blocks = windows // geometry.windows
     margin = geometry.context / geometry.rate_hz + _MARGIN_SECONDS
     rows: list[Float32] = []
-    placed: list[tuple[Int64, int]] = []
+    placed: list[Int64] = []
+    found: list[Int64] = []
+    n_rows = 0
     faults: list[dict[str, NDArray[np.float64]]] = []
     lost: list[tuple[SegmentHeader, Problem]] = []
     runs = np.concatenate([[0], np.flatnonzero(np.diff(blocks) > 1) + 1, [len(blocks)]])
@@ -95,24 +97,38 @@ def read_rows(
             if not len(inside):
                 continue
             resampled, origin = resample(piece.samples[span[0] : span[1]], span[0] + piece.first, ratio)
-            for block in np.unique(blocks[inside]).tolist():
-                start = block * size - geometry.context - origin
-                rows.append(mirrored(resampled, start, start + geometry.n))
-                placed.append((inside[blocks[inside] == block], len(rows) - 1))
+            of_span, row = np.unique(blocks[inside], return_inverse=True)
+            rows.append(_rows_of(resampled, of_span * size - geometry.context - origin, geometry.n))
+            placed.append(row + n_rows)
+            n_rows += len(of_span)
             members.append(inside)
         if members:
-            found = np.concatenate(members)
-            faults.append(window_faults(piece, track.rate_hz, first[found], stop[found]))
-    window = np.concatenate([w for w, _ in placed]) if placed else np.zeros(0, np.int64)
-    row = np.concatenate([np.full(len(w), r) for w, r in placed]) if placed else np.zeros(0, np.int64)
+            found.append(np.concatenate(members))
+            faults.append(window_faults(piece, track.rate_hz, first[found[-1]], stop[found[-1]]))
+    window = _joined(found)
     return Rows(
-        rows=np.stack(rows) if rows else np.zeros((0, geometry.n), np.float32),
+        rows=np.concatenate(rows) if rows else np.zeros((0, geometry.n), np.float32),
         window=window,
-        row=row,
+        row=_joined(placed),
         slot=windows[window] % geometry.windows,
         faults={name: np.concatenate([f[name] for f in faults]) for name in faults[0]} if faults else {},
         lost=lost,
     )
+
+
+def _rows_of(samples: Float32, start: Int64, n: int) -> Float32:
+    """Rows (r, n) of ``samples`` from each ``start`` (r,) on, mirrored beyond both ends."""
+    rows = np.empty((len(start), n), np.float32)
+    inside = (start >= 0) & (start + n <= len(samples))
+    if inside.any():
+        rows[inside] = np.lib.stride_tricks.sliding_window_view(samples, n)[start[inside]]
+    for i in np.flatnonzero(~inside).tolist():
+        rows[i] = mirrored(samples, int(start[i]), int(start[i]) + n)
+    return rows
+
+
+def _joined(parts: list[Int64]) -> Int64:
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
 def windows_of(rows: Float32, found: Rows, geometry: Geometry) -> Float32:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgconsole.signals.headers import Problem, RecordHeader, SegmentHeader
-from ecgconsole.signals.quality import FLAT_RUN_S, MAXIMUM_MISSING_RUN_S, clipped, constant, share_of
+from ecgconsole.signals.quality import FLAT_RUN_S, MAXIMUM_MISSING_RUN_S, clipped, constant, members, runs, share_of
 from ecgconsole.signals.reading import SegmentError, SegmentSamples, physical_of
 
 Float32 = NDArray[np.float32]
@@ -135,24 +135,32 @@ def bridged(physical: Float32, recorded: list[Span], longest: int) -> tuple[list
     spans: list[Span] = []
     filled = np.zeros(len(physical), bool)
     for start, stop in recorded:
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], missing[start:stop].view(np.int8), [0]]))) + start
+        first, last = (edge + start for edge in runs(missing[start:stop]))
+        short = (last - first <= longest) & (last - first < stop - start)
         begin = start
-        for a, b in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-            if b - a <= longest and b - a < stop - start:
-                filled[a:b] = True
-                continue
+        for a, b in zip(first[~short].tolist(), last[~short].tolist(), strict=True):
             if a > begin:
                 spans.append((begin, a))
             begin = b
         if stop > begin:
             spans.append((begin, stop))
-    for start, stop in spans:
-        gaps = np.flatnonzero(filled[start:stop])
-        if len(gaps):
-            known = np.flatnonzero(~missing[start:stop])
-            part = physical[start:stop]
-            part[gaps] = np.interp(gaps, known, part[known])
+        first, last = first[short], last[short]
+        _interpolate(physical, first, last, start, stop)
+        filled[members(first, last)] = True
     return spans, filled
+
+
+def _interpolate(samples: Float32, first: NDArray[np.int64], stop: NDArray[np.int64], begin: int, end: int) -> None:
+    """Fills each gap by a line from the sample before it to the one after it, in place.
+
+    Where one of them would lie outside ``begin`` to ``end``, the value of the other is held.
+    """
+    before, after = samples[np.maximum(first - 1, 0)], samples[np.minimum(stop, len(samples) - 1)]
+    left = np.where(first > begin, before, after).astype(np.float64)
+    right = np.where(stop < end, after, before).astype(np.float64)
+    gap = np.repeat(np.arange(len(first)), stop - first)
+    where = members(first, stop)
+    samples[where] = ((right - left) / (stop - first + 1))[gap] * (where - (first - 1)[gap]) + left[gap]
 
 
 def window_faults(

@@ -309,13 +309,14 @@ def _judged(kind: int, rows: Rows, uncalibrated: Bool, wanted: _Wanted) -> _Judg
     response = band_pass_response(geometry.n, geometry.rate_hz, band_hz)
     filtered = windows_of(apply_response(bins, response, geometry.n), rows, geometry)
     raw = windows_of(rows.rows, rows, geometry)
-    lowest, highest = filtered.min(axis=1), filtered.max(axis=1)
-    shape, sd = quality.moments(filtered, prefix)
-    columns = shape | {f"{prefix}_{name}": values.astype(np.float32) for name, values in rows.faults.items()}
+    moments = quality.moments(filtered)
+    columns = moments.columns(prefix) | {
+        f"{prefix}_{name}": values.astype(np.float32) for name, values in rows.faults.items()
+    }
     columns[f"{prefix}_uncalibrated"] = uncalibrated.astype(np.float32)
     if kind == ECG:
         columns |= quality.ecg_spectrum(raw, geometry.rate_hz)
-        silent = (highest - lowest < quality.SILENT_RANGE_MV) & ~uncalibrated
+        silent = (moments.highest - moments.lowest < quality.SILENT_RANGE_MV) & ~uncalibrated
         columns["ecg_silent"] = silent.astype(np.float32)
         # What stands out of a noise floor is noise.
         window, time_s = window[~silent[window]], time_s[~silent[window]]
@@ -323,7 +324,8 @@ def _judged(kind: int, rows: Rows, uncalibrated: Bool, wanted: _Wanted) -> _Judg
     else:
         columns |= quality.ppg_spectrum(raw, geometry.rate_hz)
         reason = quality.ppg_reasons(columns)
-    return _Judged(filtered, sd, np.maximum(highest, -lowest), reason, columns, window, time_s)
+    peak = np.maximum(moments.highest, -moments.lowest)
+    return _Judged(filtered, moments.sd, peak, reason, columns, window, time_s)
 
 
 def _sorted_beats(filled: _Kind) -> tuple[Int64, NDArray[np.float64]]:

@@ -195,10 +195,13 @@ def test_moments_equal_scipys() -> None:
     from scipy import stats
 
     windows = np.random.default_rng(0).gamma(2, size=(5, 1250)).astype(np.float32)
-    columns, sd = moments(windows, "x")
+    found = moments(windows)
+    columns = found.columns("x")
     np.testing.assert_allclose(columns["x_skewness"], stats.skew(windows, axis=1), rtol=1e-3)
     np.testing.assert_allclose(columns["x_kurtosis"], stats.kurtosis(windows, axis=1, fisher=False), rtol=1e-3)
-    np.testing.assert_allclose(sd, windows.std(axis=1), rtol=1e-4)
+    np.testing.assert_allclose(found.sd, windows.std(axis=1), rtol=1e-4)
+    np.testing.assert_array_equal(found.lowest, windows.min(axis=1))
+    np.testing.assert_array_equal(found.highest, windows.max(axis=1))
 
 
 def test_every_column_has_a_unit_and_a_description() -> None:
