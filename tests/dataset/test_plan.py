@@ -77,12 +77,13 @@ def test_a_program_with_other_columns_or_formulas_reuses_no_shard_and_no_index(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
-    formulas, text = planning.FORMULAS, {p.name: p.read_text() for p in planning.FORMULAS[0].glob("*.py")}
-    assert {"rhythm.py", "quality.py", "headers.py"} <= text.keys()
+    formulas, text = planning.FORMULAS, {p.name: p.read_text() for p in planning.FORMULAS[0].glob("*.[pc]*") if p.is_file()}
+    assert {"rhythm.py", "quality.py", "headers.py", "kernels.c"} <= text.keys()
     changes = {
         "as it is": lambda name, old: old,
         "a column more": lambda name, old: old + "# Column" if name == "quality.py" else old,
         "another threshold": lambda name, old: old.replace("0.8", "0.85") if name == "rhythm.py" else old,
+        "another loop": lambda name, old: old + "/* */" if name == "kernels.c" else old,
     }
     for n, change in enumerate(changes.values()):
         copy = tmp_path / str(n)
