@@ -16,6 +16,10 @@ LIBRARY_FILE = Path(__file__).with_name("_kernels.so")
 _TYPES = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "d": ctypes.c_double, "f": ctypes.c_float}
 # What each kernel takes: pointers to arrays, numbers.
 _SIGNATURES = {
+    "deinterleave": "pnnnp",
+    "code_range": "pnnp",
+    "physical": "pnnffp",
+    "clipped": "pnnnnnp",
     "find_beats": "pnnpppp",
     "moments": "pnnppppp",
     "tapered": "pnnpp",
@@ -41,6 +45,11 @@ _library = _loaded()
 
 def available() -> bool:
     return _library is not None
+
+
+def takes(codes: NDArray) -> bool:
+    """Whether kernels can take these ADC codes."""
+    return available() and codes.dtype == np.int16 and codes.flags.c_contiguous
 
 
 def call(name: str, *arguments: NDArray | ctypes.Structure | float) -> int:

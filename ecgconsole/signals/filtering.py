@@ -72,8 +72,11 @@ def mirrored(samples: Float32, start: int, stop: int) -> Float32:
         return samples[start:stop]
     if n == 1:
         return np.repeat(samples, stop - start)
-    index = np.arange(start, stop) % (2 * n - 2)
-    return samples[np.minimum(index, 2 * n - 2 - index)]
+    inside = slice(min(max(start, 0), n), max(min(stop, n), 0))
+    before, after = np.arange(start, min(stop, 0)), np.arange(max(start, n), stop)
+    index = np.concatenate([before, after]) % (2 * n - 2)
+    beyond = samples[np.minimum(index, 2 * n - 2 - index)]
+    return np.concatenate([beyond[: len(before)], samples[inside], beyond[len(before) :]])
 
 
 def rate_ratio(rate_in_hz: float, rate_out_hz: float) -> Fraction:

@@ -383,3 +383,90 @@ int64_t template_correlation(const float *windows, int64_t t, const int64_t *win
     free(centred);
     return 0;
 }
+
+/* Samples of frames (n, k), one byte each (offset by 128) or two (little-endian), signal after signal (k, n). */
+int64_t deinterleave(const uint8_t *raw, int64_t bytes, int64_t n, int64_t k, int16_t *codes) {
+    enum { BLOCK = 512 };
+    for (int64_t first = 0; first < n; first += BLOCK) {
+        int64_t stop = first + BLOCK < n ? first + BLOCK : n;
+        for (int64_t signal = 0; signal < k; signal++) {
+            int16_t *to = codes + signal * n;
+            const uint8_t *from = raw + signal * bytes;
+            if (bytes == 1)
+                for (int64_t i = first; i < stop; i++) to[i] = (int16_t)(from[i * k] - 128);
+            else
+                for (int64_t i = first; i < stop; i++)
+                    to[i] = (int16_t)(uint16_t)(from[2 * i * k] | from[2 * i * k + 1] << 8);
+        }
+    }
+    return 0;
+}
+
+/* Sum modulo 2^16, lowest and highest of codes, the missing one left out of the last two; lowest above highest where
+ * nothing else is there. */
+int64_t code_range(const int16_t *codes, int64_t n, int64_t missing, int64_t *range) {
+    uint16_t sum = 0;
+    int16_t low = INT16_MAX, high = INT16_MIN, none = (int16_t)missing;
+    int has_none = missing >= INT16_MIN, valid = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int16_t code = codes[i];
+        int skip = has_none & (code == none);
+        int16_t lower = skip ? INT16_MAX : code, higher = skip ? INT16_MIN : code;
+        sum += (uint16_t)code;
+        low = lower < low ? lower : low;
+        high = higher > high ? higher : high;
+        valid |= !skip;
+    }
+    range[0] = sum, range[1] = low, range[2] = high;
+    return valid;
+}
+
+/* (codes - baseline) * scale, not-a-number where missing. Returns whether any is. */
+int64_t physical(const int16_t *codes, int64_t n, int64_t missing, float baseline, float scale, float *result) {
+    int16_t none = (int16_t)missing;
+    int has_none = missing >= INT16_MIN, any = 0;
+    for (int64_t i = 0; i < n; i++) {
+        result[i] = ((float)codes[i] - baseline) * scale;
+        any |= codes[i] == none;
+    }
+    if (!has_none || !any) return 0;
+    for (int64_t i = 0; i < n; i++)
+        if (codes[i] == none) result[i] = NAN;
+    return 1;
+}
+
+/* Marks runs of at least length codes at or beyond the limits, entered and left by jump or more. Returns whether there
+ * are any. */
+int64_t clipped(const int16_t *codes, int64_t n, int64_t lowest_code, int64_t highest_code, int64_t length,
+                int64_t jump, uint8_t *marked) {
+    int64_t any = 0;
+    int16_t lowest = (int16_t)lowest_code, highest = (int16_t)highest_code;
+    for (int64_t i = 0; i < n;) {
+        enum { BLOCK = 64 };
+        if (i + BLOCK <= n) {
+            int limited = 0;
+            for (int k = 0; k < BLOCK; k++) limited |= (codes[i + k] >= highest) | (codes[i + k] <= lowest);
+            if (!limited) {
+                i += BLOCK;
+                continue;
+            }
+        }
+        int64_t end = i + BLOCK < n ? i + BLOCK : n;
+        while (i < end) {
+            if (codes[i] < highest && codes[i] > lowest) {
+                i++;
+                continue;
+            }
+            int64_t stop = i + 1;
+            while (stop < n && (codes[stop] >= highest || codes[stop] <= lowest)) stop++;
+            int64_t before = llabs((int64_t)codes[i > 0 ? i - 1 : 0] - codes[i]);
+            int64_t after = llabs((int64_t)codes[stop < n ? stop : n - 1] - codes[i]);
+            if (stop - i >= length && before >= jump && after >= jump) {
+                memset(marked + i, 1, stop - i);
+                any = 1;
+            }
+            i = stop;
+        }
+    }
+    return any;
+}

@@ -68,6 +68,11 @@ def clipped(codes: NDArray[np.signedinteger], lowest: int, highest: int) -> NDAr
     """Which ADC codes lie in a plateau at the recording's lowest or highest code, entered and left steeply."""
     if highest - lowest < CLIPPED_JUMP_STEPS:
         return np.zeros(len(codes), bool)
+    if compiled.takes(codes):
+        mask = np.zeros(len(codes), bool)
+        limits = (lowest, highest, CLIPPED_RUN_SAMPLES, CLIPPED_JUMP_STEPS)
+        compiled.call("clipped", codes, len(codes), *limits, mask)
+        return mask
     start, stop = runs((codes >= highest) | (codes <= lowest))
     long = stop - start >= CLIPPED_RUN_SAMPLES
     start, stop = start[long], stop[long]
@@ -111,11 +116,18 @@ def constant(samples: Float32, minimum: int) -> NDArray[np.bool_]:
     # Such a run holds a whole block of half its length, and so that block's first, middle and last sample.
     size = max(1, minimum // 2)
     blocks = samples[: len(samples) // size * size].reshape(-1, size)
-    if minimum > 1 and not ((blocks[:, 0] == blocks[:, -1]) & (blocks[:, 0] == blocks[:, size // 2])).any():
-        return np.zeros(len(samples), bool)
-    start, stop = runs(np.append(samples[1:] == samples[:-1], False))
-    long = stop - start + 1 >= minimum
-    return marked(len(samples), start[long], stop[long] + 1)
+    if minimum > 1:
+        first, stop = runs((blocks[:, 0] == blocks[:, -1]) & (blocks[:, 0] == blocks[:, size // 2]))
+    else:
+        first, stop = np.array([0]), np.array([len(blocks)])
+    mask = np.zeros(len(samples), bool)
+    for a, b in zip((size * (first - 1)).tolist(), (size * (stop + 1)).tolist(), strict=True):
+        # It begins and ends within the blocks beside those.
+        part = slice(max(a, 0), b)
+        same, stop_of = runs(np.append(samples[part][1:] == samples[part][:-1], False))
+        long = stop_of - same + 1 >= minimum
+        mask[part] |= marked(len(samples[part]), same[long], stop_of[long] + 1)
+    return mask
 
 
 def ecg_spectrum(windows: Float32, sampling_rate_hz: float) -> dict[str, Float32]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgconsole.errors import InputError
+from ecgconsole.signals import compiled
 from ecgconsole.signals.disk import UnreadableFile, read_bytes
 from ecgconsole.signals.headers import UNTRUSTED_FORMATS, Problem, SegmentHeader, SignalSpec, is_absent
 from ecgconsole.signals.reasons import Reason
@@ -27,11 +28,15 @@ MISSING_CODE = {
     16: -(2**15), 24: -(2**23), 32: -(2**31), 61: -(2**15), 80: -(2**7), 160: -(2**15), 212: -(2**11), 310: -(2**9),
     311: -(2**9), 508: -(2**7), 516: -(2**15), 524: -(2**23),
 }  # fmt: skip
+# None of 16 bits.
+NO_CODE = -(2**31)
 BLOCK_BYTES = 4_000_000
 # Of decoded samples, for the checksums and the signals of the same recording.
 KEPT_BYTES = 10_000_000
 # Every block of this many samples begins at a whole byte, pair (212) and triple (310, 311).
 _ALIGNMENT = 6
+# Bytes of a sample in formats that are nothing but such numbers.
+_PLAIN_BYTES = {16: 2, 80: 1}
 _WHOLE_FILE_FORMATS = (8, 508, 516, 524)
 
 
@@ -76,10 +81,15 @@ def physical_of(codes: Codes, signal: SignalSpec) -> NDArray[np.float32]:
     # 2**24 is as far as float32 counts exactly.
     wide = codes.dtype.itemsize > 2 or abs(signal.baseline) > 2**23
     kind: type[np.floating] = np.float64 if wide else np.float32
+    missing = MISSING_CODE.get(signal.format)
+    if not wide and compiled.takes(codes):
+        physical = np.empty(len(codes), kind)
+        none = NO_CODE if missing is None else missing
+        compiled.call("physical", codes, len(codes), none, float(signal.baseline), float(signal.scale), physical)
+        return physical
     physical = codes.astype(kind)
     physical -= kind(signal.baseline)
     physical *= kind(signal.scale)
-    missing = MISSING_CODE.get(signal.format)
     if missing is not None:
         mask = codes == missing
         if mask.any():
@@ -136,8 +146,8 @@ class SegmentSamples:
             for start, stop in _blocks(segment):
                 for i, channel in enumerate(channels):
                     codes = self._stored(segment, channel, start, stop)
-                    sums[i] += int(codes.astype(np.int16, copy=False).sum(dtype=np.int16))  # modulo 2**16
-                    low, high = _range(codes, MISSING_CODE.get(signals[i].format))
+                    total, low, high = sum_and_range(codes, MISSING_CODE.get(signals[i].format, NO_CODE))
+                    sums[i] += total
                     lowest[i], highest[i] = min(lowest[i], low), max(highest[i], high)
         except SegmentError as error:
             yield from [error.problem] * len(channels)
@@ -179,15 +189,25 @@ class SegmentSamples:
         for (name, of, first, last), kept in self._kept.items():
             if name == segment.name and of == file and first <= start and stop <= last:
                 return kept[:, start - first : stop - first]
-        at = start * frame_samples
-        aligned = at - at % _ALIGNMENT
-        codes = self._decoded(group[0], aligned, stop * frame_samples)[at - aligned :]
         # Each signal contiguous: whoever comes next runs over it several times.
-        frames = np.ascontiguousarray(codes.reshape(stop - start, frame_samples).T)
+        frames = self._signals(group[0], start, stop, frame_samples)
         self._kept[segment.name, file, start, stop] = frames
         while sum(k.nbytes for k in self._kept.values()) > max(KEPT_BYTES, frames.nbytes):
             del self._kept[next(iter(self._kept))]
         return frames
+
+    def _signals(self, signal: SignalSpec, start: int, stop: int, frame_samples: int) -> Codes:
+        """Samples (frame_samples, stop - start) of frames of a file, contiguous."""
+        at, n = start * frame_samples, stop - start
+        width = _PLAIN_BYTES.get(signal.format)
+        if width is not None and compiled.available():
+            raw = self._bytes(signal.file, signal.byte_offset + at * width, n * frame_samples * width)
+            frames = np.empty((frame_samples, n), np.int16)
+            compiled.call("deinterleave", raw, width, n, frame_samples, frames)
+            return frames
+        aligned = at - at % _ALIGNMENT
+        codes = self._decoded(signal, aligned, stop * frame_samples)[at - aligned :]
+        return np.ascontiguousarray(codes.reshape(n, frame_samples).T)
 
     def _decoded(self, signal: SignalSpec, first: int, last: int) -> Codes:
         """All interleaved samples ``first`` (a multiple of 6) to ``last`` of a file."""
@@ -246,15 +266,20 @@ def _blocks(segment: SegmentHeader) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, segment.length_samples)
 
 
-def _range(codes: Codes, missing: int | None) -> tuple[int, int]:
-    """Lowest and highest code, missing ones left out."""
-    low, high = int(codes.min()), int(codes.max())
-    if missing is not None and low == missing:
-        valid = codes[codes != missing]
-        if not len(valid):
-            return 2**31, -(2**31)
-        low, high = int(valid.min()), int(valid.max())
-    return low, high
+def sum_and_range(codes: Codes, missing: int) -> tuple[int, int, int]:
+    """Sum modulo 2**16; lowest and highest code, missing ones left out."""
+    if compiled.takes(codes):
+        found = np.empty(3, np.int64)
+        valid = bool(compiled.call("code_range", codes, len(codes), missing, found))
+        total, low, high = found.tolist()
+    else:
+        total = int(codes.astype(np.int16, copy=False).sum(dtype=np.int16)) % 65536
+        low, high, valid = int(codes.min()), int(codes.max()), True
+        if low == missing:
+            present = codes[codes != missing]
+            valid = len(present) > 0
+            low, high = (int(present.min()), int(present.max())) if valid else (0, 0)
+    return (total, low, high) if valid else (total, 2**31, -(2**31))
 
 
 def _offset_8(raw: NDArray[np.uint8], count: int) -> Codes:

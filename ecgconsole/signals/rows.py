@@ -119,11 +119,8 @@ def read_rows(
 def _rows_of(samples: Float32, start: Int64, n: int) -> Float32:
     """Rows (r, n) of ``samples`` from each ``start`` (r,) on, mirrored beyond both ends."""
     rows = np.empty((len(start), n), np.float32)
-    inside = (start >= 0) & (start + n <= len(samples))
-    if inside.any():
-        rows[inside] = np.lib.stride_tricks.sliding_window_view(samples, n)[start[inside]]
-    for i in np.flatnonzero(~inside).tolist():
-        rows[i] = mirrored(samples, int(start[i]), int(start[i]) + n)
+    for row, a in zip(rows, start.tolist(), strict=True):
+        row[:] = mirrored(samples, a, a + n)
     return rows
 
 

@@ -77,7 +77,10 @@ def test_a_program_with_other_columns_or_formulas_reuses_no_shard_and_no_index(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
-    formulas, text = planning.FORMULAS, {p.name: p.read_text() for p in planning.FORMULAS[0].glob("*.[pc]*") if p.is_file()}
+    formulas, text = (
+        planning.FORMULAS,
+        {p.name: p.read_text() for p in planning.FORMULAS[0].glob("*.[pc]*") if p.is_file()},
+    )
     assert {"rhythm.py", "quality.py", "headers.py", "kernels.c"} <= text.keys()
     changes = {
         "as it is": lambda name, old: old,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,20 @@ import pytest
 from numpy.typing import NDArray
 
 from ecgconsole.config import Config
+from ecgconsole.signals import compiled
 
 BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?")
+
+
+@pytest.fixture(scope="module", params=["kernels", "numpy"])
+def with_kernels_and_without(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything twice: as compiled, and as where nothing could be compiled."""
+    if request.param == "kernels" and not compiled.available():
+        pytest.skip("kernels.c is not compiled in this installation")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "numpy":
+            patch.setattr(compiled, "available", lambda: False)
+        yield
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from ecgconsole.signals import compiled
 from ecgconsole.signals.beats import PULSES, R_PEAKS, BeatRules, find_beats
-from ecgconsole.signals.quality import band_powers, moments
+from ecgconsole.signals.headers import SignalSpec
+from ecgconsole.signals.quality import band_powers, clipped, moments
+from ecgconsole.signals.reading import MISSING_CODE, physical_of, sum_and_range
 from ecgconsole.signals.rhythm import intervals, rhythm
 from ecgconsole.signals.templates import ECG_SPAN_S, PPG_SPAN_S, template_correlation
 
@@ -79,6 +81,19 @@ def test_rhythm_and_templates_are_those_of_numpy(rng: np.random.Generator, n: in
     windows = rough(rng, n, 1250)
     for span_s in (ECG_SPAN_S, PPG_SPAN_S):
         np.testing.assert_array_equal(*by_both(template_correlation, windows, window, time_s, 125.0, span_s))
+
+
+@given(seeds, st.integers(1, 400), st.sampled_from([16, 80]), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_codes_are_read_as_by_numpy(rng: np.random.Generator, n: int, storage: int, rare: bool) -> None:
+    codes = rng.integers(-40, 40, n).astype(np.int16).clip(-30, 30)
+    codes[rng.random(n) < (0.01 if rare else 0.5)] = MISSING_CODE[storage]
+    signal = SignalSpec("II", "x.dat", storage, 187.3, 11.0, "mV", 16, 0, 0, None, 1, 0, 0)
+    np.testing.assert_array_equal(*by_both(physical_of, codes, signal))
+    (fast, slow) = by_both(sum_and_range, codes, MISSING_CODE[storage])
+    assert fast == slow
+    for limit in (30, 31, 2):
+        np.testing.assert_array_equal(*by_both(clipped, codes, -limit, limit))
 
 
 def test_what_is_not_contiguous_is_read_as_it_is_meant() -> None:

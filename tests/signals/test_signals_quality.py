@@ -27,6 +27,8 @@ from ecgconsole.signals.tracks import bridged, joined
 
 from .records import ecg_and_ppg
 
+pytestmark = pytest.mark.usefixtures("with_kernels_and_without")
+
 masks = st.lists(st.booleans(), max_size=60).map(lambda x: np.array(x, bool))
 
 

@@ -18,6 +18,8 @@ from ecgconsole.signals.reasons import Reason
 
 from .records import encode, write_segment
 
+pytestmark = pytest.mark.usefixtures("with_kernels_and_without")
+
 LIMITS = {16: 2**15, 24: 2**23, 32: 2**31, 61: 2**15, 80: 2**7, 160: 2**15, 212: 2**11, 310: 2**9, 311: 2**9}
 
 

@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from ecgconsole.signals.rhythm import RHYTHM_COLUMNS, intervals, rhythm
 from ecgconsole.signals.templates import ECG_SPAN_S, template_correlation
 
 from .records import ecg_and_ppg
+
+pytestmark = pytest.mark.usefixtures("with_kernels_and_without")
 
 beat_times = st.lists(st.floats(0, 10, width=32), max_size=20, unique=True).map(sorted)
 
