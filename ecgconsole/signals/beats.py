@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from ecgconsole.signals import compiled
+from ecgconsole.signals.filtering import scaled
 
 Float32 = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -77,7 +78,7 @@ def qrs_bumps(spectrum: NDArray[np.complex64], n: int, sampling_rate_hz: float) 
     response = _morlet(n, m, sampling_rate_hz)
     k = len(response)
     bins = np.zeros((len(spectrum), m), np.complex64)
-    np.multiply(spectrum[:, :k], response, out=bins[:, :k])
+    bins[:, :k] = scaled(spectrum[:, :k], response)
     return np.abs(fft.ifft(bins, axis=1, overwrite_x=True)), sampling_rate_hz * m / n
 
 

@@ -59,7 +59,12 @@ def spectrum(rows: Float32) -> NDArray[np.complex64]:
 
 def apply_response(rows_spectrum: NDArray[np.complex64], response: NDArray[np.floating], n: int) -> Float32:
     """Rows (r, n) of a spectrum under a real response."""
-    return fft.irfft(rows_spectrum * response, n, axis=1, overwrite_x=True)
+    return fft.irfft(scaled(rows_spectrum, response), n, axis=1, overwrite_x=True)
+
+
+def scaled(bins: NDArray[np.complex64], response: NDArray[np.floating]) -> NDArray[np.complex64]:
+    """Bins (r, k) times a real response (k,), which NumPy would first make complex."""
+    return (bins.view(np.float32) * np.repeat(response.astype(np.float32, copy=False), 2)).view(np.complex64)
 
 
 def mirrored(samples: Float32, start: int, stop: int) -> Float32:

@@ -28,7 +28,7 @@ typedef struct {
 enum { UNDECIDED, KEPT, SILENCED };
 
 /* Greedy suppression: a maximum stays where no higher one that stays lies within reach; of equals the earlier. */
-static void suppress(Candidates *c, int64_t reach) {
+static inline void suppress(Candidates *c, int64_t reach) {
     int open = 1;
     memset(c->mark, UNDECIDED, c->n);
     while (open) {
@@ -58,7 +58,7 @@ static void suppress(Candidates *c, int64_t reach) {
     c->n = kept;
 }
 
-static void find_maxima(Candidates *c, const float *bumps, int64_t m, int64_t reach) {
+static inline void find_maxima(Candidates *c, const float *bumps, int64_t m, int64_t reach) {
     int64_t n = 0;
     for (int64_t i = 1; i < m - 1; i++) {
         c->column[n] = i;
@@ -104,7 +104,7 @@ static inline void running_median(const float *values, int64_t n, int size, floa
 }
 
 /* At each candidate, the median height of the 17 candidates around it whose accepted is wanted; 0 for none. */
-static void running_medians(Candidates *c, int wanted, float *result) {
+static inline void running_medians(Candidates *c, int wanted, float *result) {
     int64_t n = 0;
     for (int64_t i = 0; i < c->n; i++)
         if (c->accepted[i] == wanted) c->members[n++] = c->height[i];
@@ -120,40 +120,24 @@ static void running_medians(Candidates *c, int wanted, float *result) {
     }
 }
 
-static int by_value(const void *a, const void *b) {
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
-
 /* Accepts what stands out of the highest bumps around: the median over 9 of the highest in each 2 s. */
-static void accept_first(Candidates *c, const float *bumps, int64_t m, int64_t size, float *highest) {
-    int64_t bins = m / size > 1 ? m / size : 1, bin = -1;
-    float reference = 0;
+static inline void accept_first(Candidates *c, const float *bumps, int64_t m, int64_t size) {
+    int64_t bins = m / size > 1 ? m / size : 1;
     for (int64_t b = 0; b < bins; b++) {
         int64_t stop = (b + 1) * size < m ? (b + 1) * size : m;
         float top = bumps[b * size];
         for (int64_t i = b * size + 1; i < stop; i++) top = bumps[i] > top ? bumps[i] : top;
-        highest[b] = top;
+        c->members[b] = top;
     }
+    running_median(c->members, bins, 9, c->usual);
     for (int64_t i = 0; i < c->n; i++) {
-        int64_t of = (int64_t)c->position[i] / size;
-        of = of < bins - 1 ? of : bins - 1;
-        if (of != bin) {
-            float around[9];
-            bin = of;
-            for (int64_t k = 0; k < 9; k++) {
-                int64_t at = bin + k - 4;
-                around[k] = highest[at < 0 ? 0 : at >= bins ? bins - 1 : at];
-            }
-            qsort(around, 9, sizeof(float), by_value);
-            reference = around[4];
-        }
-        c->accepted[i] = c->height[i] > 0.35f * reference;
+        int64_t bin = (int64_t)c->position[i] / size;
+        c->accepted[i] = c->height[i] > 0.35f * c->usual[bin < bins - 1 ? bin : bins - 1];
     }
 }
 
 /* Accepts by height between the running medians of refused and accepted ones, echoes left out. */
-static void accept_by_medians(Candidates *c, const Rules *rules) {
+static inline void accept_by_medians(Candidates *c, const Rules *rules) {
     running_medians(c, 0, c->floor);
     running_medians(c, 1, c->usual);
     for (int64_t i = 0; i < c->n; i++) {
@@ -172,7 +156,7 @@ static void accept_by_medians(Candidates *c, const Rules *rules) {
 }
 
 /* Accepts the highest refused candidate of each long gap between accepted ones. */
-static void accept_found_back(Candidates *c, const Rules *rules) {
+static inline void accept_found_back(Candidates *c, const Rules *rules) {
     int64_t n = 0, *beat = c->column;
     for (int64_t i = 0; i < c->n; i++)
         if (c->accepted[i]) beat[n++] = i;
@@ -213,7 +197,7 @@ int64_t find_beats(const float *bumps, int64_t r, int64_t m, const Rules *rules,
     for (int64_t i = 0; i < r; i++, bumps += m) {
         find_maxima(&c, bumps, m, rules->reach);
         for (int64_t k = 0; k < c.n; k++) c.time_s[k] = c.position[k] / rules->rate_hz;
-        accept_first(&c, bumps, m, rules->first_reference_samples, c.members);
+        accept_first(&c, bumps, m, rules->first_reference_samples);
         accept_by_medians(&c, rules);
         accept_by_medians(&c, rules);
         accept_found_back(&c, rules);
@@ -229,7 +213,7 @@ int64_t find_beats(const float *bumps, int64_t r, int64_t m, const Rules *rules,
 }
 
 /* Sum in the order of NumPy's pairwise summation, so that means come out the same. */
-static float pairwise_sum(const float *values, int64_t n) {
+static inline float pairwise_sum(const float *values, int64_t n) {
     if (n < 8) {
         float sum = -0.0f;
         for (int64_t i = 0; i < n; i++) sum += values[i];
@@ -402,23 +386,28 @@ int64_t deinterleave(const uint8_t *raw, int64_t bytes, int64_t n, int64_t k, in
     return 0;
 }
 
-/* Sum modulo 2^16, lowest and highest of codes, the missing one left out of the last two; lowest above highest where
- * nothing else is there. */
+/* Sum modulo 2^16, lowest and highest of codes, the missing one left out of the last two. Returns whether there is
+ * anything else. */
 int64_t code_range(const int16_t *codes, int64_t n, int64_t missing, int64_t *range) {
     uint16_t sum = 0;
     int16_t low = INT16_MAX, high = INT16_MIN, none = (int16_t)missing;
-    int has_none = missing >= INT16_MIN, valid = 0;
     for (int64_t i = 0; i < n; i++) {
-        int16_t code = codes[i];
-        int skip = has_none & (code == none);
-        int16_t lower = skip ? INT16_MAX : code, higher = skip ? INT16_MIN : code;
-        sum += (uint16_t)code;
-        low = lower < low ? lower : low;
-        high = higher > high ? higher : high;
-        valid |= !skip;
+        sum += (uint16_t)codes[i];
+        low = codes[i] < low ? codes[i] : low;
+        high = codes[i] > high ? codes[i] : high;
     }
     range[0] = sum, range[1] = low, range[2] = high;
-    return valid;
+    if (low != missing) return n > 0;
+    low = INT16_MAX, high = INT16_MIN;
+    int any = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (codes[i] == none) continue;
+        any = 1;
+        low = codes[i] < low ? codes[i] : low;
+        high = codes[i] > high ? codes[i] : high;
+    }
+    range[1] = low, range[2] = high;
+    return any;
 }
 
 /* (codes - baseline) * scale, not-a-number where missing. Returns whether any is. */
