@@ -15,6 +15,7 @@ from ecgconsole import __version__
 from ecgconsole.clinical import prevalence_warnings
 from ecgconsole.config import Config, flatten, is_execution_key
 from ecgconsole.dataset import tables
+from ecgconsole.dataset.arrays import Arrays
 from ecgconsole.dataset.discovery import Cohort, Rejection
 from ecgconsole.dataset.merge import MergePlan, merge
 from ecgconsole.dataset.people import Patient
@@ -59,11 +60,11 @@ def assemble(
     for code, message, hint in prevalence_warnings(clinical.patients) if clinical else ():
         reporter.warning(code, message, hint)
     frame.insert(1, "split", drawn_split(frame, split_file, config, reporter))
-    shard_paths = tuple(workspace.shards / m.file for m in manifests)
+    shards = tuple(Arrays(workspace.shards / m.file, m.arrays) for m in manifests)
     others = _other_rejections(cohort, patients, config)
-    rejected = write_rejected(shard_paths, others, workspace.rejected)
+    rejected = write_rejected(shards, others, workspace.rejected)
     plan = MergePlan(
-        shards=shard_paths,
+        shards=shards,
         segments=segments,
         patients=tables.patient_group(frame, list(frame["split"])),
         split=dict(zip(frame["patient_id"], frame["split"], strict=True)),

@@ -80,18 +80,6 @@ def fletcher32(data: bytes) -> bytes:
     return (_modulo(second) << 16 | _modulo(first)).to_bytes(4, "little")
 
 
-def plain(values: np.ndarray) -> bytes:
-    """A chunk without filters, as the bytes that the file holds for it."""
-    return values.tobytes()
-
-
-def from_plain(stored: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
-    """The chunk that ``plain`` stored. Raises ``DamagedChunk``."""
-    if len(stored) != int(np.prod(shape)) * dtype.itemsize:
-        raise DamagedChunk(f"it holds {len(stored)} bytes, too many or too few")
-    return np.frombuffer(stored, dtype).reshape(shape)
-
-
 def encode(values: np.ndarray) -> bytes:
     """A whole little-endian chunk through all filters, as the bytes that the file holds for it."""
     deflated = isal_zlib.compress(shuffle(values), DEFLATE_LEVEL)

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-import h5py
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ecgconsole.dataset.arrays import Arrays
 from ecgconsole.dataset.segments import Rows
-from ecgconsole.dataset.storage import read_whole
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.workspace import replacing
 
@@ -33,7 +32,7 @@ REJECTED_SCHEMA = pa.schema(
 )
 
 
-def write_rejected(shards: Sequence[Path], others: Rows | None, output: Path) -> dict[str, int]:
+def write_rejected(shards: Sequence[Arrays], others: Rows | None, output: Path) -> dict[str, int]:
     """``rejected.parquet``: first ``others`` (records and patients that reached no shard), then shard by shard.
 
     Returns the number of rows by reason label.
@@ -55,11 +54,8 @@ def write_rejected(shards: Sequence[Path], others: Rows | None, output: Path) ->
     return dict(sorted(totals.items()))
 
 
-def _rejected_of(path: Path) -> Rows | None:
-    with h5py.File(path, "r", locking=False) as shard:
-        if "rejected" not in shard:
-            return None
-        return {name: read_whole(shard["rejected"][name]) for name in shard["rejected"]}
+def _rejected_of(shard: Arrays) -> Rows:
+    return {n.removeprefix("rejected/"): shard.read(n) for n in shard.entries if n.startswith("rejected/")}
 
 
 def _rejected_table(rows: Rows) -> pa.Table:
