@@ -48,7 +48,7 @@ PARTS: dict[str, tuple[tuple[Any, str], ...]] = {
     "quantise": ((segments, "quantise"),),
     "write shards": ((shards.ShardFile, "append"), (shards.ShardFile, "finish")),
     "merge": ((assemble, "merge"),),
-    "tables": ((assemble, "write_rejected"), (tables, "metadata_frame"), (tables, "write_features")),
+    "tables": ((assemble, "write_rejected"), (tables, "metadata_frame"), (tables, "features_csv")),
 }  # fmt: skip
 
 

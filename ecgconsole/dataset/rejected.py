@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -32,26 +31,19 @@ REJECTED_SCHEMA = pa.schema(
 )
 
 
-def write_rejected(shards: Sequence[Arrays], others: Rows | None, output: Path) -> dict[str, int]:
-    """``rejected.parquet``: first ``others`` (records and patients that reached no shard), then shard by shard.
-
-    Returns the number of rows by reason label.
-    """
-    totals: Counter[str] = Counter()
+def write_rejected(shards: Sequence[Arrays], others: Rows | None, output: Path) -> None:
+    """``rejected.parquet``: first ``others`` (records and patients that reached no shard), then shard by shard."""
     with replacing(output) as temporary, pq.ParquetWriter(temporary, REJECTED_SCHEMA, compression="zstd") as writer:
         pending = REJECTED_SCHEMA.empty_table()
         for rows in chain([others], map(_rejected_of, shards)):
             if rows:
-                table = _rejected_table(rows)
-                totals.update(table["label"].to_pylist())
-                pending = pa.concat_tables([pending, table])
+                pending = pa.concat_tables([pending, _rejected_table(rows)])
             # Groups of a fixed number of rows: the file does not show where a shard ended.
             while len(pending) >= ROWS_IN_GROUP:
                 writer.write_table(pending.slice(0, ROWS_IN_GROUP).combine_chunks())
                 pending = pending.slice(ROWS_IN_GROUP)
         if len(pending):
             writer.write_table(pending.combine_chunks())
-    return dict(sorted(totals.items()))
 
 
 def _rejected_of(shard: Arrays) -> Rows:

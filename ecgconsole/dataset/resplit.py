@@ -75,7 +75,7 @@ def another_split(
         return None
     with replacing(workspace.metadata) as temporary:
         frame.to_parquet(temporary, index=False)
-    tables.write_features(workspace.clinical_features, frame)
+    write_atomically(workspace.clinical_features, tables.features_csv(frame))
     return result_in_place(workspace)
 
 

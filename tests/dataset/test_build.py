@@ -189,8 +189,7 @@ def test_the_features_hold_no_code_of_the_stay_and_the_metadata_all_outcomes(
     def features_of_tables() -> tuple[str, pd.DataFrame]:
         clinical = tables.read_clinical(settings, patients)
         assert clinical is not None
-        tables.write_features(tmp_path / "features.csv", clinical.patients)
-        return (tmp_path / "features.csv").read_text(), clinical.patients
+        return tables.features_csv(clinical.patients), clinical.patients
 
     before, was = features_of_tables()
     (diagnoses,) = tables_folder.glob("DIAGNOSES_ICD*")

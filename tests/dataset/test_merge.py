@@ -161,10 +161,9 @@ def test_a_disk_that_returns_other_bytes_is_noticed(
 
 
 def test_rejections_of_all_shards_are_one_table(plan: MergePlan, tmp_path: Path) -> None:
-    totals = write_rejected(plan.shards, None, tmp_path / "rejected.parquet")
+    write_rejected(plan.shards, None, tmp_path / "rejected.parquet")
     table = pq.read_table(tmp_path / "rejected.parquet").to_pandas()
-    assert table.groupby("label").size().to_dict() == totals
-    assert len(table) > 0
+    assert len(table) == sum(shard.n_rows("rejected/reason") for shard in plan.shards) > 0
     windows = table[table["level"] == "window"]
     assert windows["start_seconds"].notna().all()
     assert set(windows["where"]) <= {"ECG", "PPG", "ECG+PPG"}
@@ -173,5 +172,5 @@ def test_rejections_of_all_shards_are_one_table(plan: MergePlan, tmp_path: Path)
 
 
 def test_no_rejection_gives_an_empty_table_with_the_same_columns(tmp_path: Path) -> None:
-    assert write_rejected([], None, tmp_path / "rejected.parquet") == {}
+    write_rejected([], None, tmp_path / "rejected.parquet")
     assert pq.read_table(tmp_path / "rejected.parquet").schema.equals(REJECTED_SCHEMA)
