@@ -46,9 +46,9 @@ PARTS: dict[str, tuple[tuple[Any, str], ...]] = {
     ),
     "quality": tuple((quality, n) for n in ("moments", "ecg_spectrum", "ppg_spectrum", "ecg_reasons", "ppg_reasons")),
     "quantise": ((segments, "quantise"),),
-    "write shards": ((shards.ShardFile, "append"), (shards.ShardFile, "finish"), (shards, "file_sha256")),
+    "write shards": ((shards.ShardFile, "append"), (shards.ShardFile, "finish")),
     "merge": ((assemble, "merge"),),
-    "tables": ((assemble, "write_rejected"), (tables, "metadata_frame"), (tables, "write_features")),
+    "tables": ((assemble, "write_rejected"), (tables, "metadata_frame"), (tables, "features_csv")),
 }  # fmt: skip
 
 

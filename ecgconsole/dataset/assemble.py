@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any
 
@@ -15,6 +17,7 @@ from ecgconsole import __version__
 from ecgconsole.clinical import prevalence_warnings
 from ecgconsole.config import Config, flatten, is_execution_key
 from ecgconsole.dataset import tables
+from ecgconsole.dataset.arrays import Arrays
 from ecgconsole.dataset.discovery import Cohort, Rejection
 from ecgconsole.dataset.merge import MergePlan, merge
 from ecgconsole.dataset.people import Patient
@@ -30,7 +33,7 @@ from ecgconsole.signals.reasons import Reason, reason_named
 from ecgconsole.signals.windows import QUALITY_COLUMNS, RHYTHM_COLUMNS
 from ecgconsole.stage import Reporter
 from ecgconsole.text import count, sanitise
-from ecgconsole.workspace import Workspace, replacing
+from ecgconsole.workspace import Workspace, write_atomically
 
 UNITS = ("mV", "NU")
 PARAMETER_SECTIONS = ("data", "build", "clinical", "split")
@@ -59,11 +62,11 @@ def assemble(
     for code, message, hint in prevalence_warnings(clinical.patients) if clinical else ():
         reporter.warning(code, message, hint)
     frame.insert(1, "split", drawn_split(frame, split_file, config, reporter))
-    shard_paths = tuple(workspace.shards / m.file for m in manifests)
+    shards = tuple(Arrays(workspace.shards / m.file, m.arrays) for m in manifests)
     others = _other_rejections(cohort, patients, config)
-    rejected = write_rejected(shard_paths, others, workspace.rejected)
+    rejected = _rejected(manifests, others)
     plan = MergePlan(
-        shards=shard_paths,
+        shards=shards,
         segments=segments,
         patients=tables.patient_group(frame, list(frame["split"])),
         split=dict(zip(frame["patient_id"], frame["split"], strict=True)),
@@ -74,10 +77,14 @@ def assemble(
         columns=_column_attributes(),
         compression=config.build.compression,
     )
-    sha256, n_bytes = call(workers, merge, plan, workspace.dataset)
-    with replacing(workspace.metadata) as temporary:
-        frame.to_parquet(temporary, index=False)
-    tables.write_features(workspace.clinical_features, frame)
+    with ThreadPoolExecutor(1) as pool:
+        merging = pool.submit(call, workers, merge, plan, workspace.dataset)
+        # Meanwhile.
+        write_rejected(shards, others, workspace.rejected)
+        metadata, features = frame.to_parquet(index=False), tables.features_csv(frame)
+        sha256, n_bytes = merging.result()
+    write_atomically(workspace.metadata, metadata)
+    write_atomically(workspace.clinical_features, features)
     return {
         "patients": len(kept),
         "segments": segments,
@@ -102,6 +109,17 @@ def drawn_split(frame: pd.DataFrame, split_file: dict[str, str], config: Config,
                 "name every patient in split.file",
             )
     return [split_file.get(patient, split) for patient, split in zip(ids, drawn, strict=True)]
+
+
+def _rejected(manifests: list[Manifest], others: Rows | None) -> dict[str, int]:
+    """Rows of ``rejected.parquet`` by reason."""
+    totals: Counter[str] = Counter()
+    for manifest in manifests:
+        totals.update(manifest.rejected)
+        totals.update(manifest.problems)
+    if others:
+        totals.update(Reason(number).label for number in others["reason"].tolist())
+    return dict(sorted(totals.items()))
 
 
 def _other_rejections(cohort: Cohort, patients: list[Patient], config: Config) -> Rows | None:
@@ -167,10 +185,7 @@ def _warn_of_problems(manifests: list[Manifest], cohort: Cohort, reporter: Repor
 
 
 def _nothing_kept(config: Config, patients: list[Patient], manifests: list[Manifest]) -> str:
-    totals: dict[str, int] = {}
-    for manifest in manifests:
-        for label, n in {**manifest.rejected, **manifest.problems}.items():
-            totals[label] = totals.get(label, 0) + n
+    totals = _rejected(manifests, None)
     reasons = ", ".join(f"{n} {label}" for label, n in sorted(totals.items(), key=lambda kv: -kv[1]))
     windows = sum(forecast_windows(p, config) for p in patients)
     return sanitise(

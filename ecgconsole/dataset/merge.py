@@ -7,33 +7,39 @@ and gives the same bytes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+from isal import isal_zlib
 
+from ecgconsole.dataset.arrays import Arrays
 from ecgconsole.dataset.segments import Rows, as_bytes
-from ecgconsole.dataset.shards import check_space, write_column, writing_error
+from ecgconsole.dataset.shards import check_space, writing_error
 from ecgconsole.dataset.storage import (
+    CHUNKS_AHEAD,
+    SIGNAL_CHUNK_ROWS,
     THREADS,
-    RowsReader,
     RowsWriter,
-    add_to_hash,
     check_stored,
     created,
-    dataset_paths,
     hash_header,
     plain_dtype,
-    read_whole,
 )
+from ecgconsole.dataset.threads import in_order
 from ecgconsole.workspace import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# Rows of a shard: from which to which.
+Piece = tuple[Arrays, int, int]
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class MergePlan:
     for each patient with segments; ``split`` by patient; ``hadm_id`` and ``subject_id`` by record; ``charted``
     rhythms by subject and time, or None."""
 
-    shards: tuple[Path, ...]
+    shards: tuple[Arrays, ...]
     segments: int
     patients: Rows
     split: dict[str, str]
@@ -54,13 +60,22 @@ class MergePlan:
     compression: str
 
 
+@dataclass(frozen=True)
+class Column:
+    """One dataset of the file, and its rows in parts, read when they are written."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    parts: Iterable[np.ndarray]
+
+
 def merge(plan: MergePlan, output: Path) -> tuple[str, int]:
     """Writes ``output``, reads it back, puts it in place; returns ``content_sha256`` and the file's size.
 
     Runs in a process that may die. Raises ``MachineError`` where the disk cannot hold the file or returns
     other bytes than were written.
     """
-    needed = sum(path.stat().st_size for path in plan.shards)
+    needed = sum(shard.path.stat().st_size for shard in plan.shards)
     check_space(output.parent, needed)
     try:
         with replacing(output) as temporary:
@@ -74,109 +89,118 @@ def merge(plan: MergePlan, output: Path) -> tuple[str, int]:
 
 
 def _write(plan: MergePlan, file: h5py.File) -> str:
-    """Fills ``file``; returns its ``content_sha256``."""
+    """Fills ``file`` in the order in which its content is hashed; returns its ``content_sha256``."""
     for name, value in plan.attributes.items():
         file.attrs[name] = value
-    _write_columns(plan, file)
-    _write_patients(plan, file)
+    shards = [shard for shard in plan.shards if shard.n_rows("signal")]
+    digest = hashlib.sha256()
     with ThreadPoolExecutor(THREADS) as pool:
-        digest = _hash_columns(file, pool)
-        _write_signal(plan, file, digest, pool)
-    for path, column in plan.columns.items():
-        if path in file:
-            file[path].attrs.update(column)
+        columns = {**_patients(plan), **_segments(plan, shards), "signal": _signal(plan, shards, pool)}
+        for path, column in sorted(columns.items()):
+            digest.update(hash_header(f"/{path}", column.dtype, column.shape))
+            n_rows, *tail = column.shape
+            writer = RowsWriter(file, path, column.dtype, tuple(tail), n_rows, plan.compression, pool)
+            for part in column.parts:
+                rows = np.ascontiguousarray(part.astype(column.dtype, casting="same_kind", copy=False))
+                digest.update(rows.data)
+                writer.append(rows)
+            writer.close()
+            if path in plan.columns:
+                file[path].attrs.update(plan.columns[path])
     file.attrs["content_sha256"] = digest.hexdigest()
-    return str(digest.hexdigest())
+    return digest.hexdigest()
 
 
-def _write_columns(plan: MergePlan, file: h5py.File) -> None:
-    """Every column but the signal, streamed shard by shard; those that only the merge knows are added."""
-    dtypes = _column_dtypes(plan.shards)
+def _patients(plan: MergePlan) -> dict[str, Column]:
+    stop = np.cumsum(plan.patients["segments"], dtype=np.int64)
+    columns = {**plan.patients, "row_start": stop - plan.patients["segments"], "row_stop": stop}
+    return {f"patient/{name}": Column(plain_dtype(v.dtype), v.shape, [v]) for name, v in columns.items()}
+
+
+def _segments(plan: MergePlan, shards: Sequence[Arrays]) -> dict[str, Column]:
+    """Every column of segments but the signal, shard by shard; those that only the merge knows are added."""
     split_of = {as_bytes(p): s.encode() for p, s in plan.split.items()}
     hadm_of = {as_bytes(r): h for r, h in plan.hadm_id.items()}
     subject_of = {as_bytes(r): s for r, s in plan.subject_id.items()}
     names: Any = [] if plan.charted is None else plan.charted["rhythm"].unique()
     text = np.dtype(f"S{max((len(name) for name in names), default=1)}")
-    dtypes["segment/split"] = (np.dtype("S5"), ())
-    dtypes["segment/hadm_id"] = (np.dtype("<i8"), ())
-    dtypes["segment/charted_rhythm"] = (text, ())
-    writers = {
-        path: RowsWriter(file, path, dtype, tail, plan.segments, plan.compression)
-        for path, (dtype, tail) in sorted(dtypes.items())
+
+    def split(shard: Arrays) -> np.ndarray:
+        return _looked_up(shard.read("segment/patient_id"), split_of, np.dtype("S5"))
+
+    def hadm_id(shard: Arrays) -> np.ndarray:
+        return _looked_up(shard.read("segment/record"), hadm_of, np.dtype("<i8"))
+
+    def charted_rhythm(shard: Arrays) -> np.ndarray:
+        subjects = _looked_up(shard.read("segment/record"), subject_of, np.dtype("<i8"))
+        return _charted(plan.charted, subjects, shard.read("segment/charttime"))
+
+    def column(dtype: np.dtype[Any], tail: list[int], read: Callable[[Arrays], np.ndarray]) -> Column:
+        return Column(dtype, (plan.segments, *tail), map(read, shards))
+
+    columns = {
+        "segment/split": column(np.dtype("S5"), [], split),
+        "segment/hadm_id": column(np.dtype("<i8"), [], hadm_id),
+        "segment/charted_rhythm": column(text, [], charted_rhythm),
     }
-    for shard in _opened(plan.shards):
-        if not shard["signal"].shape[0]:
-            continue
-        columns = {path: read_whole(shard[path]) for path in writers if path in shard}
-        columns["segment/split"] = _looked_up(columns["segment/patient_id"], split_of, np.dtype("S5"))
-        columns["segment/hadm_id"] = _looked_up(columns["segment/record"], hadm_of, np.dtype("<i8"))
-        subjects = _looked_up(columns["segment/record"], subject_of, np.dtype("<i8"))
-        columns["segment/charted_rhythm"] = _charted(plan.charted, subjects, columns["segment/charttime"]).astype(text)
-        for path, writer in writers.items():
-            writer.append(columns[path])
-    for writer in writers.values():
-        writer.close()
+    for path, entry in shards[0].entries.items():
+        if path != "signal" and not path.startswith("rejected/"):
+            # Texts as long as the longest of any shard.
+            dtype = np.result_type(*(np.dtype(shard.entries[path]["dtype"]) for shard in shards))
+            columns[path] = column(dtype, entry["shape"][1:], methodcaller("read", path))
+    return columns
 
 
-def _write_patients(plan: MergePlan, file: h5py.File) -> None:
-    for name, values in sorted(plan.patients.items()):
-        write_column(file, f"patient/{name}", values, plan.compression)
-    stop = np.cumsum(plan.patients["segments"], dtype=np.int64)
-    write_column(file, "patient/row_stop", stop, plan.compression)
-    write_column(file, "patient/row_start", stop - plan.patients["segments"], plan.compression)
+def _signal(plan: MergePlan, shards: Sequence[Arrays], pool: ThreadPoolExecutor) -> Column:
+    tail = shards[0].entries["signal"]["shape"][1:]
+
+    def read(pieces: list[Piece]) -> tuple[list[Piece], np.ndarray]:
+        rows = np.empty((sum(stop - start for _, start, stop in pieces), *tail), "<i2")
+        for (shard, start, _), part in zip(pieces, _parts(pieces, rows), strict=True):
+            shard.read_into(part, "signal", start)
+        return pieces, rows
+
+    def chunks() -> Iterator[np.ndarray]:
+        crc32: Counter[Path] = Counter()
+        for pieces, rows in in_order(pool, read, _cut(shards), CHUNKS_AHEAD):
+            for (shard, _, stop), part in zip(pieces, _parts(pieces, rows), strict=True):
+                crc32[shard.path] = isal_zlib.crc32(part.data, crc32[shard.path])
+                if stop == shard.n_rows("signal"):
+                    shard.check("signal", crc32[shard.path])
+            yield rows
+
+    return Column(np.dtype("<i2"), (plan.segments, *tail), chunks())
 
 
-def _hash_columns(file: h5py.File, pool: ThreadPoolExecutor) -> Any:
-    """The running digest over all datasets there are; ``/signal`` comes last in path order."""
-    digest = hashlib.sha256()
-    for path in dataset_paths(file):
-        if path > "/signal":
-            raise ValueError(f"{path} sorts after /signal, whose hash must come last")
-        add_to_hash(digest, path, file[path], pool)
-    return digest
+def _cut(shards: Sequence[Arrays]) -> Iterator[list[Piece]]:
+    """All rows of the signal, in pieces that make one chunk of the file each."""
+    pieces: list[Piece] = []
+    missing = SIGNAL_CHUNK_ROWS
+    for shard in shards:
+        start, n_rows = 0, shard.n_rows("signal")
+        while start < n_rows:
+            stop = min(start + missing, n_rows)
+            pieces.append((shard, start, stop))
+            missing -= stop - start
+            start = stop
+            if not missing:
+                yield pieces
+                pieces, missing = [], SIGNAL_CHUNK_ROWS
+    if pieces:
+        yield pieces
 
 
-def _write_signal(plan: MergePlan, file: h5py.File, digest: Any, pool: ThreadPoolExecutor) -> None:
-    """Deflates the shards' rows in the threads of ``pool``."""
-    tail = next(shard["signal"].shape[1:] for shard in _opened(plan.shards))
-    writer = RowsWriter(file, "signal", np.dtype("<i2"), tail, plan.segments, plan.compression, pool)
-    digest.update(hash_header("/signal", np.dtype("<i2"), (plan.segments, *tail)))
-    for shard in _opened(plan.shards):
-        check_stored(shard)
-        reader = RowsReader(shard["signal"])
-        for start in reader.starts:
-            rows = reader.chunk(start)
-            digest.update(rows.data)
-            writer.append(rows)
-    writer.close()
-
-
-def _opened(paths: Sequence[Path]) -> Iterator[h5py.File]:
-    for path in paths:
-        with h5py.File(path, "r", locking=False) as shard:
-            yield shard
-
-
-def _column_dtypes(paths: Sequence[Path]) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-    """Dtype and row shape of each column; texts as long as the longest of any shard."""
-    found: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
-    for shard in _opened(paths):
-        for path in dataset_paths(shard):
-            name = path.removeprefix("/")
-            if name == "signal" or name.startswith("rejected/"):
-                continue
-            dtype = plain_dtype(shard[name].dtype)
-            if name in found:
-                dtype = np.promote_types(dtype, found[name][0])
-            found[name] = (dtype, tuple(shard[name].shape[1:]))
-    return found
+def _parts(pieces: list[Piece], rows: np.ndarray) -> list[np.ndarray]:
+    """The rows of each piece."""
+    return np.split(rows, np.cumsum([stop - start for _, start, stop in pieces])[:-1])
 
 
 def _looked_up(keys: np.ndarray, values: dict[bytes, Any], dtype: np.dtype[Any]) -> np.ndarray:
-    """``values`` for each key, looked up once for each different key; 0 or empty where there is none."""
-    unique, inverse = np.unique(keys, return_inverse=True)
+    """``values`` for each key, looked up once for each run of equal keys; 0 or empty where there is none."""
+    starts = np.append(0, np.flatnonzero(keys[1:] != keys[:-1]) + 1)
     empty: Any = b"" if dtype.kind == "S" else 0
-    return np.array([values.get(key, empty) for key in unique.tolist()], dtype)[inverse]
+    found = np.array([values.get(key, empty) for key in keys[starts].tolist()], dtype)
+    return np.repeat(found, np.diff(starts, append=len(keys)))
 
 
 def _charted(charted: pd.DataFrame | None, subjects: np.ndarray, times: np.ndarray) -> np.ndarray:

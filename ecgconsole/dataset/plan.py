@@ -50,7 +50,7 @@ class ShardPlan:
 
     @property
     def file_name(self) -> str:
-        return f"shard-{self.identity[:24]}.h5"
+        return f"shard-{self.identity[:24]}.rows"
 
     @property
     def manifest_name(self) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-import h5py
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ecgconsole.dataset.arrays import Arrays
 from ecgconsole.dataset.segments import Rows
-from ecgconsole.dataset.storage import read_whole
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.workspace import replacing
 
@@ -33,33 +31,23 @@ REJECTED_SCHEMA = pa.schema(
 )
 
 
-def write_rejected(shards: Sequence[Path], others: Rows | None, output: Path) -> dict[str, int]:
-    """``rejected.parquet``: first ``others`` (records and patients that reached no shard), then shard by shard.
-
-    Returns the number of rows by reason label.
-    """
-    totals: Counter[str] = Counter()
+def write_rejected(shards: Sequence[Arrays], others: Rows | None, output: Path) -> None:
+    """``rejected.parquet``: first ``others`` (records and patients that reached no shard), then shard by shard."""
     with replacing(output) as temporary, pq.ParquetWriter(temporary, REJECTED_SCHEMA, compression="zstd") as writer:
         pending = REJECTED_SCHEMA.empty_table()
         for rows in chain([others], map(_rejected_of, shards)):
             if rows:
-                table = _rejected_table(rows)
-                totals.update(table["label"].to_pylist())
-                pending = pa.concat_tables([pending, table])
+                pending = pa.concat_tables([pending, _rejected_table(rows)])
             # Groups of a fixed number of rows: the file does not show where a shard ended.
             while len(pending) >= ROWS_IN_GROUP:
                 writer.write_table(pending.slice(0, ROWS_IN_GROUP).combine_chunks())
                 pending = pending.slice(ROWS_IN_GROUP)
         if len(pending):
             writer.write_table(pending.combine_chunks())
-    return dict(sorted(totals.items()))
 
 
-def _rejected_of(path: Path) -> Rows | None:
-    with h5py.File(path, "r", locking=False) as shard:
-        if "rejected" not in shard:
-            return None
-        return {name: read_whole(shard["rejected"][name]) for name in shard["rejected"]}
+def _rejected_of(shard: Arrays) -> Rows:
+    return {n.removeprefix("rejected/"): shard.read(n) for n in shard.entries if n.startswith("rejected/")}
 
 
 def _rejected_table(rows: Rows) -> pa.Table:

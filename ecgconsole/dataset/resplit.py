@@ -19,10 +19,11 @@ import numpy as np
 from ecgconsole.config import Config
 from ecgconsole.dataset.finished import identity_in_place, result_in_place, split_marker
 from ecgconsole.dataset.segments import as_bytes
-from ecgconsole.dataset.shards import check_space, write_column, writing_error
+from ecgconsole.dataset.shards import check_space, writing_error
 from ecgconsole.dataset.storage import (
     LIBVER,
     THREADS,
+    RowsWriter,
     add_to_hash,
     check_stored,
     dataset_paths,
@@ -74,7 +75,7 @@ def another_split(
         return None
     with replacing(workspace.metadata) as temporary:
         frame.to_parquet(temporary, index=False)
-    tables.write_features(workspace.clinical_features, frame)
+    write_atomically(workspace.clinical_features, tables.features_csv(frame))
     return result_in_place(workspace)
 
 
@@ -99,7 +100,9 @@ def rewrite(path: Path, split_of: dict[str, str], attributes: dict[str, Any], co
                     raise InputError(f"{path}: its content does not have the hash that the file names")
                 for name, values in columns.items():
                     del file[name]
-                    write_column(file, name, values, compression)
+                    writer = RowsWriter(file, name, values.dtype, (), len(values), compression)
+                    writer.append(values)
+                    writer.close()
                 parameters = json.loads(file.attrs["parameters"])
                 parameters["split"] = attributes["split"]
                 file.attrs["parameters"] = json.dumps(parameters, sort_keys=True)

@@ -1,6 +1,6 @@
-"""The unit of commit: some patients in one HDF5 file, whole or absent, and its manifest.
+"""The unit of commit: some patients in one file, whole or absent, and its manifest.
 
-Rows lie there as they are: the merge must cut them into other chunks, so it alone deflates.
+Rows lie there as they are: the merge must cut them into other chunks, so it alone deflates. The manifest says where.
 
 A shard is committed when its manifest is there: the file is written under a temporary name, synced,
 renamed, its folder synced, and then the manifest is written the same way.
@@ -9,7 +9,6 @@ renamed, its folder synced, and then the manifest is written the same way.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -18,15 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import h5py
 import numpy as np
 
 from ecgconsole.config import Config
+from ecgconsole.dataset.arrays import Arrays, ArraysWriter, Entry
 from ecgconsole.dataset.discovery import Rejection, inputs_digest
 from ecgconsole.dataset.people import Patient
 from ecgconsole.dataset.plan import ShardPlan, forecast_windows, shard_settings, space_bytes
 from ecgconsole.dataset.segments import Rows, Tally, as_bytes, patient_rows, rejection_row
-from ecgconsole.dataset.storage import RAW, RowsWriter, created
 from ecgconsole.errors import ConfigurationError, MachineError
 from ecgconsole.signals.headers import RecordHeader
 from ecgconsole.signals.reasons import Reason
@@ -47,13 +45,14 @@ class InputsChanged(Exception):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a committed shard holds. ``patients``: a dict each, see ``_patient_entry``."""
+    """What a committed shard holds. ``arrays``: rows of the dataset by path, ``signal`` first, and of the rejected by
+    ``rejected/`` and a name. ``patients``: a dict each, see ``_patient_entry``."""
 
     file: str
     identity: str
     configuration: str
     settings: dict[str, Any]
-    sha256: str
+    arrays: dict[str, Entry]
     n_bytes: int
     segments: int
     rejected: dict[str, int]
@@ -74,17 +73,17 @@ def build_shard(plan: ShardPlan, root: Path, config: Config, folder: Path, skip:
     path = folder / plan.file_name
     try:
         with replacing(path) as temporary:
-            with created(temporary) as file, marker.open("w+b", buffering=0) as in_hand:
-                shard = ShardFile(file, config)
+            with temporary.open("wb") as file, marker.open("w+b", buffering=0) as in_hand:
+                shard = ShardFile(file)
                 patients = [_add_patient(shard, root, patient, config, skip, in_hand) for patient in plan.patients]
                 rejected, problems = shard.finish()
-            n_bytes, sha256 = temporary.stat().st_size, file_sha256(temporary)
+            n_bytes = temporary.stat().st_size
         manifest = Manifest(
             file=path.name,
             identity=plan.identity,
             configuration=plan.configuration,
             settings=shard_settings(config),
-            sha256=sha256,
+            arrays=shard.arrays,
             n_bytes=n_bytes,
             segments=sum(p["segments"] for p in patients),
             rejected=rejected,
@@ -101,17 +100,16 @@ def build_shard(plan: ShardPlan, root: Path, config: Config, folder: Path, skip:
 class ShardFile:
     """A shard being written: signals go to the file as they come, columns at the end."""
 
-    def __init__(self, file: h5py.File, config: Config) -> None:
-        self._file = file
-        self._samples = round(config.build.segment_seconds * config.build.sampling_rate_hz)
-        self._signal = RowsWriter(self._file, "signal", np.dtype("<i2"), (2, self._samples), compression=RAW)
+    def __init__(self, file: BinaryIO) -> None:
+        self._writer = ArraysWriter(file)
+        self.arrays = self._writer.entries
         self._columns: dict[str, list[np.ndarray]] = {}
         self._rejected: list[Rows] = []
 
     def append(self, rows: Rows) -> None:
         for path, values in rows.items():
             if path == "signal":
-                self._signal.append(values)
+                self._writer.append(path, values)
             else:
                 self._columns.setdefault(path, []).append(values)
 
@@ -120,24 +118,15 @@ class ShardFile:
 
     def finish(self) -> tuple[dict[str, int], dict[str, int]]:
         """Writes the columns; returns rejected windows by reason, and all other rejections by reason."""
-        self._signal.close()
         for path, parts in sorted(self._columns.items()):
-            write_column(self._file, path, np.concatenate(parts), RAW)
+            self._writer.append(path, np.concatenate(parts))
         if not self._rejected:
             return {}, {}
         rejected = {name: np.concatenate([rows[name] for rows in self._rejected]) for name in self._rejected[0]}
         for name, values in sorted(rejected.items()):
-            write_column(self._file, f"rejected/{name}", values, RAW)
+            self._writer.append(f"rejected/{name}", values)
         of_window = rejected["level"] == b"window"
         return _by_label(rejected["reason"][of_window]), _by_label(rejected["reason"][~of_window])
-
-
-def write_column(group: h5py.Group, path: str, values: np.ndarray, compression: str) -> None:
-    """A whole column at once, little-endian."""
-    dtype = values.dtype if values.dtype.kind == "S" else values.dtype.newbyteorder("<")
-    writer = RowsWriter(group, path, dtype, values.shape[1:], len(values), compression)
-    writer.append(values)
-    writer.close()
 
 
 def read_manifest(path: Path) -> Manifest | None:
@@ -153,7 +142,7 @@ def is_intact(folder: Path, manifest: Manifest) -> bool:
     """Whether the shard's file has the bytes that were committed."""
     path = folder / manifest.file
     try:
-        return path.stat().st_size == manifest.n_bytes and file_sha256(path) == manifest.sha256
+        return path.stat().st_size == manifest.n_bytes and Arrays(path, manifest.arrays).is_intact()
     except OSError:
         return False
 
@@ -199,11 +188,6 @@ def check_space(folder: Path, needed: int) -> None:
             f"{folder}: not enough free space: {size(needed + MARGIN_BYTES)} are needed, {size(free)} are free. Make"
             " room and start the same command: it continues from what is committed"
         )
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _add_patient(

@@ -1,7 +1,6 @@
 """HDF5 as this project uses it: how a file is created, filled by rows, opened with suspicion, and hashed.
 
-Path, dtype and shape of everything in ``full_dataset.h5`` are described in the interface; a shard is the
-same without what only the merge can know (splits, admissions, patients).
+Path, dtype and shape of everything in ``full_dataset.h5`` are described in the interface.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ LIBVER = ("v110", "v110")
 SIGNAL_CHUNK_ROWS = 64
 COLUMN_CHUNK_BYTES = 1 << 16
 SIGNALS = ("ECG", "PPG")
-RAW = "raw"
 STORED_CRC32 = "stored_crc32"
 
 # A deflate stream expands at most about 1032 times (RFC 1951); anything that claims more is not data.
@@ -46,9 +44,8 @@ _left_open: dict[int, h5py.File] = {}
 class RowsWriter:
     """Appends rows to one new dataset, chunk by chunk, with the filters applied here where they are gzip's.
 
-    ``n_rows`` is the final number of rows, or None where it is not known yet. Besides what can be configured,
-    ``compression`` may be ``RAW``: no filter at all, for files that do not stay. With a ``pool``, chunks are
-    deflated in its threads. Chunks that are encoded here leave their CRC-32 for ``check_stored``.
+    ``n_rows`` is the final number of rows. With a ``pool``, chunks are deflated in its threads. Chunks that are
+    encoded here leave their CRC-32 for ``check_stored``.
     """
 
     def __init__(
@@ -57,19 +54,17 @@ class RowsWriter:
         path: str,
         dtype: np.dtype[Any],
         tail: tuple[int, ...],
-        n_rows: int | None = None,
+        n_rows: int,
         compression: str = "gzip",
         pool: ThreadPoolExecutor | None = None,
     ) -> None:
         self.dtype, self.tail = dtype, tail
         self._pool = pool
         self._deflating: deque[Future[list[bytes]]] = deque()
-        self.chunk_rows = rows_in_chunk(path, dtype, tail)
-        if n_rows is not None:
-            self.chunk_rows = min(self.chunk_rows, max(n_rows, 1))
-        self._encode = {RAW: codec.plain, "gzip": codec.encode}.get(compression)
+        self.chunk_rows = min(rows_in_chunk(path, dtype, tail), max(n_rows, 1))
+        self._encode = codec.encode if compression == "gzip" else None
         # Signals apart: their bytes are alike within a signal, and deflate the better for it.
-        self._planes = tail[0] if path.strip("/") == "signal" and compression != RAW else 1
+        self._planes = tail[0] if path.strip("/") == "signal" else 1
         self._crc32 = 0
         self._n_rows = n_rows
         self._pending: list[np.ndarray] = []
@@ -77,8 +72,7 @@ class RowsWriter:
         self._written = 0
         self.dataset = group.create_dataset(
             path,
-            shape=(n_rows or 0, *tail),
-            maxshape=(n_rows, *tail),
+            shape=(n_rows, *tail),
             dtype=h5py.string_dtype("utf-8", dtype.itemsize) if dtype.kind == "S" else dtype,
             chunks=(self.chunk_rows, *((1, *tail[1:]) if self._planes > 1 else tail)),
             track_times=False,
@@ -104,9 +98,7 @@ class RowsWriter:
             self._write(np.concatenate(self._pending))
             self._pending, self._n_pending = [], 0
         self._drain(0)
-        if self._n_rows is None:
-            self.dataset.resize(self._written, axis=0)
-        elif self._written != self._n_rows:
+        if self._written != self._n_rows:
             raise ValueError(f"{self.dataset.name} got {self._written} rows, not {self._n_rows}")
         if self._encode is not None:
             self.dataset.attrs[STORED_CRC32] = np.uint32(self._crc32)
@@ -116,7 +108,6 @@ class RowsWriter:
         """One chunk; only the last has fewer rows than a chunk."""
         n = len(rows)
         if self._encode is None:
-            self._reserve(n)
             self.dataset[self._written : self._written + n] = rows.astype(self.dataset.dtype)
             self._written += n
         elif n < self.chunk_rows:
@@ -140,16 +131,10 @@ class RowsWriter:
             self._put(self._deflating.popleft().result(), self.chunk_rows)
 
     def _put(self, stored: list[bytes], n: int) -> None:
-        self._reserve(n)
         for plane, chunk in enumerate(stored):
             self.dataset.id.write_direct_chunk(_offset(self._written, plane, len(self.tail)), chunk)
             self._crc32 = isal_zlib.crc32(chunk, self._crc32)
         self._written += n
-
-    def _reserve(self, n: int) -> None:
-        if self._n_rows is None and self._written + n > self.dataset.shape[0]:
-            # Grown by doubling: a resize for every chunk would rewrite the chunk index each time.
-            self.dataset.resize(max(self._written + n, 2 * self.dataset.shape[0]), axis=0)
 
 
 class RowsReader:
@@ -165,7 +150,7 @@ class RowsReader:
         # A chunk holds whole rows, or one plane (the first axis of the tail) of each.
         self._planes = self.tail[0] if chunks and chunks[1:] == (1, *self.tail[1:]) else 1
         whole = bool(chunks) and (self._planes > 1 or chunks[1:] == self.tail)
-        self._decode = {(): codec.from_plain, codec.PIPELINE: codec.decode}.get(filters(dataset)) if whole else None
+        self._decode = codec.decode if whole and filters(dataset) == codec.PIPELINE else None
 
     def stored(self, start: int) -> list[bytes] | None:
         """The chunks of the rows from ``start`` on as the file holds them, if they went through all filters."""
@@ -397,8 +382,6 @@ def import_zstd() -> Any:
 
 def _filters(compression: str) -> dict[str, Any]:
     """Keywords of ``create_dataset``."""
-    if compression == RAW:
-        return {}
     checked = {"shuffle": True, "fletcher32": True}
     if compression == "gzip":
         return {**checked, "compression": "gzip", "compression_opts": codec.DEFLATE_LEVEL}

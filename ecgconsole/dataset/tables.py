@@ -18,7 +18,6 @@ from ecgconsole.config import Config
 from ecgconsole.dataset.people import Patient
 from ecgconsole.dataset.segments import Rows, as_bytes
 from ecgconsole.text import sanitise
-from ecgconsole.workspace import write_atomically
 
 # Patients are split into strata by these.
 STRATA_LABELS = ("ever_stroke", "ever_atrial_fibrillation")
@@ -158,10 +157,10 @@ def csv_text(frame: pd.DataFrame) -> str:
     return buffer.getvalue()
 
 
-def write_features(path: Path, frame: pd.DataFrame) -> None:
+def features_csv(frame: pd.DataFrame) -> str:
     """``clinical_features.csv``: the metadata without outcomes, which stay in the metadata."""
     outcomes = [c for c in frame.columns if c.startswith(OUTCOME_PREFIXES) or c in OUTCOME_COLUMNS]
-    write_atomically(path, csv_text(frame.drop(columns=outcomes)))
+    return csv_text(frame.drop(columns=outcomes))
 
 
 def _plain(value: Any) -> Any:

@@ -11,15 +11,15 @@ from typing import Any
 
 import h5py
 
+from ecgconsole.dataset.arrays import ArraysWriter
 from ecgconsole.dataset.storage import RowsWriter
 
 
 def survivors_of_kills(action: Callable[[], Any]) -> Any:
     """Yields after each run of ``action`` in a child that is killed at write 1, then at write 2, ...
 
-    Ends after the first child that was not killed, because it had done its work. Writes are: a chunk, a file
-    closed, an fsync,
-    a rename, a removal.
+    Ends after the first child that was not killed, because it had done its work. Writes are: a chunk, rows of a
+    shard, an HDF5 file closed, an fsync, a rename, a removal.
     """
     for n in count(1):
         if not _killed_at(n, action):
@@ -58,6 +58,7 @@ def _arm(n: int) -> None:
 
     for owner, name, before in [
         (RowsWriter, "_write", False),
+        (ArraysWriter, "append", False),
         (h5py.File, "close", True),
         (os, "fsync", True),
         (os, "fsync", False),

@@ -189,8 +189,7 @@ def test_the_features_hold_no_code_of_the_stay_and_the_metadata_all_outcomes(
     def features_of_tables() -> tuple[str, pd.DataFrame]:
         clinical = tables.read_clinical(settings, patients)
         assert clinical is not None
-        tables.write_features(tmp_path / "features.csv", clinical.patients)
-        return (tmp_path / "features.csv").read_text(), clinical.patients
+        return tables.features_csv(clinical.patients), clinical.patients
 
     before, was = features_of_tables()
     (diagnoses,) = tables_folder.glob("DIAGNOSES_ICD*")
@@ -266,7 +265,7 @@ def test_without_tables_labels_are_null_and_signals_the_same(
     assert metadata["control"].isna().all()
     assert list(metadata["split"][:4]) == ["test"] * 4
     assert {"selection-by-volume", "split-file-incomplete"} <= codes(events)
-    assert len(list((output / "shards").glob("*.h5"))) == 2
+    assert len(list((output / "shards").glob("*.rows"))) == 2
     with Dataset(output / "full_dataset.h5") as few, Dataset(reference[0] / "full_dataset.h5") as all_of_them:
         for patient in metadata["patient_id"]:
             np.testing.assert_array_equal(
@@ -510,7 +509,7 @@ def test_damaged_shards_are_rebuilt_and_shards_of_other_settings_refused(
     settings = {"data.clinical_dir": str(cohort / "clinical"), "build.keep_shards": True}
     config = config_of(cohort / "waveforms", **settings)
     build(config, tmp_path)
-    one, two, _ = sorted((tmp_path / "shards").glob("*.h5"))
+    one, two, _ = sorted((tmp_path / "shards").glob("*.rows"))
     data = bytearray(one.read_bytes())
     data[len(data) // 3] ^= 16
     one.write_bytes(data)

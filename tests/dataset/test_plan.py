@@ -105,7 +105,7 @@ def test_a_program_with_other_columns_or_formulas_reuses_no_shard_and_no_index(
 
 
 def test_shards_of_other_formulas_are_refused_by_name(config: Config, tmp_path: Path) -> None:
-    of_old = Manifest("shard-1.h5", "1", "old", {**shard_settings(config), "formulas": "0"}, "", 0, 0, {}, {}, [])
+    of_old = Manifest("shard-1.rows", "1", "old", {**shard_settings(config), "formulas": "0"}, {}, 0, 0, {}, {}, [])
     (tmp_path / "shard-1.json").write_text(json.dumps(vars(of_old)))
     with pytest.raises(ConfigurationError, match=r'formulas: "0" in the shards') as caught:
         check_configuration(tmp_path, config, configuration_hash(config))

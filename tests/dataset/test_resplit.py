@@ -155,7 +155,7 @@ def test_broken_off_between_two_files_it_is_done_whole_next_time_for_either_spli
     shutil.copytree(one, kept)
     for then, expected in ((OTHER, other), ({}, kept)):
         with monkeypatch.context() as broken:
-            broken.setattr("ecgconsole.dataset.tables.write_features", interrupted)
+            broken.setattr("ecgconsole.dataset.tables.features_csv", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 built(one, OTHER)
         with Dataset(one / "full_dataset.h5") as a, Dataset(other / "full_dataset.h5") as b:

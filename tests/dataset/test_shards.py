@@ -11,13 +11,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from crash import survivors_of_kills
 
 from ecgconsole.config import Config
 from ecgconsole.dataset import shards
+from ecgconsole.dataset.arrays import Arrays
 from ecgconsole.dataset.discovery import discover
 from ecgconsole.dataset.people import select
 from ecgconsole.dataset.plan import ShardPlan, plan_shards
@@ -53,13 +53,12 @@ def test_a_shard_and_its_manifest_agree(planned: tuple[Config, Path, ShardPlan],
     assert read_manifest(tmp_path / plan.manifest_name) == manifest
     assert is_intact(tmp_path, manifest)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([plan.file_name, plan.manifest_name])
-    with h5py.File(tmp_path / plan.file_name) as file:
-        assert file["signal"].shape == (manifest.segments, 2, 1250)
-        rows = {path: file[path].shape[0] for path in ("scale", "segment/record", "quality/ecg_noise_share")}
-        assert set(rows.values()) == {manifest.segments}
-        reasons, counts = np.unique(
-            file["rejected/reason"][file["rejected/level"][()] == b"window"], return_counts=True
-        )
+    shard = Arrays(tmp_path / plan.file_name, manifest.arrays)
+    assert shard.read("signal").shape == (manifest.segments, 2, 1250)
+    rows = {path: len(shard.read(path)) for path in ("scale", "segment/record", "quality/ecg_noise_share")}
+    assert set(rows.values()) == {manifest.segments}
+    of_window = shard.read("rejected/level") == b"window"
+    reasons, counts = np.unique(shard.read("rejected/reason")[of_window], return_counts=True)
     assert dict(zip(reasons.tolist(), counts.tolist(), strict=True)) == {
         int(shards.Reason[label.upper().replace("-", "_")]): n for label, n in manifest.rejected.items()
     }
@@ -272,7 +271,7 @@ def test_a_patient_whose_worker_died_is_left_out_with_a_reason(
     manifest: Manifest = build_shard(plan, root, config, tmp_path, frozenset({lethal}))
     assert [p["segments"] > 0 for p in manifest.patients] == [False, True]
     assert manifest.problems["worker-died"] == 1
-    with h5py.File(tmp_path / plan.file_name) as file:
-        row = file["rejected/level"][()].tolist().index(b"patient")
-        assert file["rejected/patient_id"][row].decode() == lethal
+    shard = Arrays(tmp_path / plan.file_name, manifest.arrays)
+    row = shard.read("rejected/level").tolist().index(b"patient")
+    assert shard.read("rejected/patient_id")[row].decode() == lethal
     assert json.loads((tmp_path / plan.manifest_name).read_text())["problems"]["worker-died"] == 1

@@ -21,11 +21,11 @@ RANDOM = np.random.default_rng(2)
 SIGNAL = RANDOM.integers(-3000, 3000, (150, 2, 25)).astype("<i2")
 
 
-def write(path: Path, parts: list[int], n_rows: int | None, compression: str = "gzip") -> np.ndarray:
+def write(path: Path, parts: list[int], compression: str = "gzip") -> np.ndarray:
     """``SIGNAL``'s first rows, appended in parts of the given sizes."""
     data = SIGNAL[: sum(parts)]
     with created(path) as file:
-        writer = RowsWriter(file, "signal", data.dtype, data.shape[1:], n_rows, compression)
+        writer = RowsWriter(file, "signal", data.dtype, data.shape[1:], len(data), compression)
         for part in np.split(data, np.cumsum(parts)[:-1]):
             writer.append(part)
         assert writer.close() == len(data)
@@ -33,12 +33,12 @@ def write(path: Path, parts: list[int], n_rows: int | None, compression: str = "
 
 
 @settings(max_examples=40, deadline=None)
-@given(parts=st.lists(st.integers(0, 37), min_size=1, max_size=4).filter(sum), known=st.booleans())
+@given(parts=st.lists(st.integers(0, 37), min_size=1, max_size=4).filter(sum))
 def test_rows_appended_in_any_parts_are_what_plain_h5py_reads(
-    tmp_path_factory: pytest.TempPathFactory, parts: list[int], known: bool
+    tmp_path_factory: pytest.TempPathFactory, parts: list[int]
 ) -> None:
     path = tmp_path_factory.mktemp("rows") / "x.h5"
-    data = write(path, parts, sum(parts) if known else None)
+    data = write(path, parts)
     with h5py.File(path) as file:
         np.testing.assert_array_equal(file["signal"][()], data)
 
@@ -50,7 +50,7 @@ def test_rows_are_read_in_any_order(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "order.h5"
     if not path.exists():
-        write(path, [150], 150)
+        write(path, [150])
     with h5py.File(path) as file:
         reader = RowsReader(file["signal"])
         np.testing.assert_array_equal(reader.take(np.array(rows, np.int64)), SIGNAL[rows])
@@ -58,11 +58,9 @@ def test_rows_are_read_in_any_order(
         np.testing.assert_array_equal(reader.slice(start, stop), SIGNAL[start:stop])
 
 
-def test_raw_rows_are_read_back_and_a_changed_byte_is_found(tmp_path: Path) -> None:
-    data = write(tmp_path / "x.h5", [30, 70], None, storage.RAW)
+def test_stored_rows_that_changed_are_found(tmp_path: Path) -> None:
+    write(tmp_path / "x.h5", [30, 70])
     with h5py.File(tmp_path / "x.h5") as file:
-        np.testing.assert_array_equal(file["signal"][()], data)
-        np.testing.assert_array_equal(RowsReader(file["signal"]).slice(5, 99), data[5:99])
         storage.check_stored(file)
         chunk = file["signal"].id.get_chunk_info(1)
     stored = bytearray((tmp_path / "x.h5").read_bytes())
@@ -74,8 +72,8 @@ def test_raw_rows_are_read_back_and_a_changed_byte_is_found(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
 def test_other_compressions_hold_the_same_content(tmp_path: Path, compression: str) -> None:
-    write(tmp_path / "gzip.h5", [70], 70)
-    write(tmp_path / "x.h5", [70], 70, compression)
+    write(tmp_path / "gzip.h5", [70])
+    write(tmp_path / "x.h5", [70], compression)
     with h5py.File(tmp_path / "gzip.h5") as a, h5py.File(tmp_path / "x.h5") as b:
         assert content_sha256(a) == content_sha256(b)
         assert b["signal"].shuffle
@@ -94,7 +92,7 @@ def test_texts_are_stored_without_compression_too(tmp_path: Path) -> None:
 def test_zstd_without_its_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hdf5plugin", None)
     with pytest.raises(ConfigurationError, match=r"ecgconsole\[zstd\]"):
-        write(tmp_path / "x.h5", [70], 70, "zstd")
+        write(tmp_path / "x.h5", [70], "zstd")
 
 
 def test_content_hash_is_the_documented_one(tmp_path: Path) -> None:
@@ -214,7 +212,7 @@ def test_a_disk_without_locks_is_a_machine_error_with_the_way_out(
 
 def test_a_flipped_bit_in_stored_rows_is_reported_with_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
-    write(path, [100], 100)
+    write(path, [100])
     with h5py.File(path) as file:
         second = file["signal"].id.get_chunk_info(1)
     data = bytearray(path.read_bytes())
