@@ -28,7 +28,7 @@ SINGLE_THREAD = dict.fromkeys(
 )
 PR_SET_PDEATHSIG = 1
 # Imported by the server, for all workers.
-NEEDED = ["ecgconsole.dataset.shards", "ecgconsole.dataset.merge"]
+NEEDED = ["ecgconsole.dataset.preloaded"]
 
 
 class Workers(Protocol):
