@@ -5,13 +5,13 @@ This module imports nothing heavy.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecgconsole.dataset.workers import SINGLE_THREAD, start_server
+from ecgconsole.dataset.workers import PRELOADED, SINGLE_THREAD, start_server
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.workspace import Workspace
 
@@ -28,9 +28,7 @@ def begin(file: Path) -> None:
 
 def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, **options: Any) -> dict[str, Any]:
     """``build.run``."""
-    gc.disable()  # what is imported stays: nothing to collect
+    import_module(PRELOADED)
     from ecgconsole.dataset import build
 
-    gc.freeze()
-    gc.enable()
     return build.run(config, workspace, reporter, stop, **options)
