@@ -8,22 +8,19 @@ the end of that pipe means that the runner is gone: then all of this ends at onc
 from __future__ import annotations
 
 import argparse
-import atexit
 import errno
 import importlib
 import json
 import os
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 from ecgconsole.errors import EcgConsoleError, ExitCode
-from ecgconsole.jobs.processes import MARKER_VARIABLE, die_with_parent, kill_marked
+from ecgconsole.jobs.processes import MARKER_VARIABLE, die_with_parent, kill_marked, leave
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.text import sanitise
 from ecgconsole.workspace import Workspace
@@ -53,17 +50,8 @@ def main() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     commands = os.fdopen(arguments.control, "rb", buffering=0)
     threading.Thread(target=_obey, args=(commands, stop), name="control", daemon=True).start()
-    _leave(_perform(arguments, stop, send))
-
-
-def _leave(code: int) -> NoReturn:
-    """Ends this process without taking the interpreter apart, which costs a tenth of a second: what a stage makes is
-    on disk when it returns, and the outcome is sent."""
-    atexit._run_exitfuncs()
-    with suppress(OSError):  # the disk of engine.log is full
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
+    # What a stage makes is on disk when it returns.
+    leave(_perform(arguments, stop, send))
 
 
 class _Sender:
