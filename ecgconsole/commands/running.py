@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -248,11 +248,13 @@ def on_terminal() -> bool:
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
-def finish(outcome: Outcome) -> None:
+def finish(outcome: Outcome) -> NoReturn:
     """Ends the process as the run ended: its message on stderr, its exit code."""
+    from ecgconsole.jobs.processes import leave
+
     if outcome.exit_code and outcome.message:
         complain(outcome.message)
-    raise SystemExit(int(outcome.exit_code))
+    leave(int(outcome.exit_code))
 
 
 def _absolute(path: Path) -> Path:

@@ -5,18 +5,30 @@ This module imports nothing heavy.
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ecgconsole.config import Config
-from ecgconsole.dataset.workers import start_server
+from ecgconsole.dataset.workers import PRELOADED, SINGLE_THREAD, start_server
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ecgconsole.config import Config
+
+
+def begin(file: Path) -> None:
+    """Called first of all, with the file of the run's configuration."""
+    os.environ.update(SINGLE_THREAD)  # before NumPy: its threads would idle at the cost of workers
+    if json.loads(file.read_bytes())["build"]["executor"] == "local":
+        start_server()
 
 
 def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, **options: Any) -> dict[str, Any]:
     """``build.run``."""
-    if config.build.executor == "local":
-        start_server()
+    import_module(PRELOADED)
     from ecgconsole.dataset import build
 
     return build.run(config, workspace, reporter, stop, **options)

@@ -28,7 +28,7 @@ SINGLE_THREAD = dict.fromkeys(
 )
 PR_SET_PDEATHSIG = 1
 # Imported by the server, for all workers.
-NEEDED = ["ecgconsole.dataset.shards", "ecgconsole.dataset.merge"]
+PRELOADED = "ecgconsole.dataset.preloaded"
 
 
 class Workers(Protocol):
@@ -121,7 +121,7 @@ def default_workers() -> int:
 
 def start_server() -> None:
     """Starts the server that workers are forked from, where it does not run yet."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(NEEDED)
+    multiprocessing.get_context("forkserver").set_forkserver_preload([PRELOADED])
     with _environment(SINGLE_THREAD):  # of the server, before it loads NumPy
         forkserver.ensure_running()
 

@@ -13,16 +13,14 @@ import importlib
 import json
 import os
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ecgconsole import config as configuration
 from ecgconsole.errors import EcgConsoleError, ExitCode
-from ecgconsole.jobs.processes import MARKER_VARIABLE, die_with_parent, kill_marked
+from ecgconsole.jobs.processes import MARKER_VARIABLE, die_with_parent, kill_marked, leave
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.text import sanitise
 from ecgconsole.workspace import Workspace
@@ -52,7 +50,8 @@ def main() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     commands = os.fdopen(arguments.control, "rb", buffering=0)
     threading.Thread(target=_obey, args=(commands, stop), name="control", daemon=True).start()
-    sys.exit(_perform(arguments, stop, send))
+    # What a stage makes is on disk when it returns.
+    leave(_perform(arguments, stop, send))
 
 
 class _Sender:
@@ -86,10 +85,17 @@ def _obey(commands: BinaryIO, stop: Stop) -> None:
 def _perform(arguments: argparse.Namespace, stop: Stop, send: _Sender) -> int:
     """Runs the stage and sends its outcome; returns the exit code."""
     try:
-        module, _, function = arguments.target.partition(":")
-        run = getattr(importlib.import_module(module), function)
+        name, _, function = arguments.target.partition(":")
+        module = importlib.import_module(name)
+        file = Workspace(Path(arguments.folder)).run(arguments.run).config
+        if hasattr(module, "begin"):
+            module.begin(file)
+        # Only now: this takes long, and what the stage has begun starts meanwhile.
+        from ecgconsole import config as configuration
+
+        run = getattr(module, function)
         workspace = Workspace(Path(arguments.folder))
-        config = configuration.load(workspace.run(arguments.run).config)
+        config = configuration.load(file)
         reporter = Reporter(arguments.stage, lambda event: send({"event": event}))
         options = {k: _path_or_value(k, v) for k, v in arguments.options.items()}
         reporter.emit("stage_result", result=run(config, workspace, reporter, stop, **options))

@@ -8,6 +8,7 @@ comes with the process's start time, the machine's boot id and the host name.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import signal
@@ -18,7 +19,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 
@@ -95,6 +96,20 @@ def die_with_parent(parent_pid: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:  # it died before the call
         os._exit(1)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process without taking the interpreter apart, which costs up to a tenth of a second.
+
+    For a process whose work is written and that waits for no thread.
+    """
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        sys.exit(code)  # what cannot be written is Python's to tell
+    os._exit(code)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -139,11 +139,10 @@ class _Runner:
             self._gauges.start()
             outcome = self._perform(started)
         finally:
-            kill_marked(self._marker)
+            if not kill_marked(self._marker):
+                guard.kill()  # nothing is left to guard
             self._gauges.stop()
-            if guard.stdin is not None:
-                guard.stdin.close()
-            guard.wait()
+            guard.communicate()
         self._log.close()
         self._events.close()
         if self._last_call is not None:

@@ -27,10 +27,12 @@ COMMANDS = (
 
 def loaded(code: str, *modules: str) -> list[str]:
     """Which of the modules a fresh interpreter has imported after running the code."""
-    program = f"import sys\ntry:\n    {code}\nexcept SystemExit: pass\n"
-    program += f"sys.stderr.write(' '.join(m for m in {modules!r} if m in sys.modules))"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    return result.stderr.split()
+    tell = f"lambda: sys.stderr.write('imported: ' + ' '.join(m for m in {modules!r} if m in sys.modules))"
+    program = f"import atexit, sys\natexit.register({tell})\n{code}"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    _, told, names = result.stderr.rpartition("imported: ")
+    assert told, result.stderr
+    return names.split()
 
 
 HEAVY = ("torch", "h5py", "textual", "pandas", "scipy", "sklearn", "duckdb")
