@@ -1,4 +1,4 @@
-"""What takes long to import: by the engine of a build, and by the server of its workers for all of them.
+"""What the server of the workers imports for all of them, in the order of what takes longest.
 
 It stays to the end: the collector of garbage passes it by, in every process.
 """

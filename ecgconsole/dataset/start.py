@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecgconsole.dataset.workers import PRELOADED, SINGLE_THREAD, start_server
+from ecgconsole.dataset.workers import SINGLE_THREAD, start_server
 from ecgconsole.stage import Reporter, Stop
 from ecgconsole.workspace import Workspace
 
@@ -28,7 +27,6 @@ def begin(file: Path) -> None:
 
 def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, **options: Any) -> dict[str, Any]:
     """``build.run``."""
-    import_module(PRELOADED)
     from ecgconsole.dataset import build
 
     return build.run(config, workspace, reporter, stop, **options)

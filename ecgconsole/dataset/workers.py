@@ -26,6 +26,10 @@ T = TypeVar("T")
 SINGLE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
+# glibc: batches reuse the memory of those before, where it would be given back and cleared by the kernel each time.
+REUSED_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_TOP_PAD_": str(16 << 20)
+}  # fmt: skip
 PR_SET_PDEATHSIG = 1
 # Imported by the server, for all workers.
 PRELOADED = "ecgconsole.dataset.preloaded"
@@ -122,7 +126,7 @@ def default_workers() -> int:
 def start_server() -> None:
     """Starts the server that workers are forked from, where it does not run yet."""
     multiprocessing.get_context("forkserver").set_forkserver_preload([PRELOADED])
-    with _environment(SINGLE_THREAD):  # of the server, before it loads NumPy
+    with _environment(SINGLE_THREAD | REUSED_MEMORY):  # of the server, before it loads NumPy
         forkserver.ensure_running()
 
 

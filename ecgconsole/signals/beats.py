@@ -14,7 +14,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy import fft, ndimage
 
 from ecgconsole.signals import compiled
 from ecgconsole.signals.filtering import scaled
@@ -74,6 +73,8 @@ def pulses(spectrum: NDArray[np.complex64], n: int, sampling_rate_hz: float) -> 
 
 def qrs_bumps(spectrum: NDArray[np.complex64], n: int, sampling_rate_hz: float) -> tuple[Float32, float]:
     """Magnitude of the Morlet transform (r, m), and its rate in Hz."""
+    from scipy import fft
+
     m = _decimated(n, sampling_rate_hz)
     response = _morlet(n, m, sampling_rate_hz)
     k = len(response)
@@ -84,6 +85,8 @@ def qrs_bumps(spectrum: NDArray[np.complex64], n: int, sampling_rate_hz: float) 
 
 def upslope_bumps(spectrum: NDArray[np.complex64], n: int, sampling_rate_hz: float) -> tuple[Float32, float]:
     """Positive part of the derivative of the smoothed signal (r, m), per second, and its rate in Hz."""
+    from scipy import fft
+
     m = _decimated(n, sampling_rate_hz)
     response = _upslope(n, m, sampling_rate_hz)
     slope = fft.irfft(spectrum[:, : len(response)] * response, m, axis=1, overwrite_x=True)
@@ -218,6 +221,8 @@ def _running_medians(
     row: Indices, height: Float32, groups: tuple[NDArray[np.bool_], ...], size: int = 17
 ) -> list[Float32]:
     """At each candidate, the median height of the ``size`` members of each group around it in its row, 0 for none."""
+    from scipy import ndimage
+
     if not any(group.any() for group in groups):
         return [np.zeros_like(height) for _ in groups]
     rows = int(row[-1]) + 1

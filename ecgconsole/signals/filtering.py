@@ -3,6 +3,8 @@
 Spans are filtered, not windows: a window cut first would ring at both of its ends. A span is cut into
 rows of fixed length with context on both sides, longer than the filters ring, so that memory is
 bounded and a row's result does not depend on what else is computed.
+
+SciPy is imported where it is used, here and beside: whoever only asks which windows there are starts sooner.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 BUTTERWORTH_ORDER = 3
 # Half-length of the anti-alias filter in periods of the lower rate, and its Kaiser window: as scipy's resample_poly.
@@ -53,12 +54,16 @@ def context_seconds(band_hz: tuple[float, float]) -> float:
 
 def spectrum(rows: Float32) -> NDArray[np.complex64]:
     """``rfft`` (r, n // 2 + 1) of rows (r, n), whose means are removed first: float32 has 24 bits."""
+    from scipy import fft
+
     centred = rows - rows.mean(axis=1, keepdims=True)
     return fft.rfft(centred, axis=1, overwrite_x=True)
 
 
 def apply_response(rows_spectrum: NDArray[np.complex64], response: NDArray[np.floating], n: int) -> Float32:
     """Rows (r, n) of a spectrum under a real response."""
+    from scipy import fft
+
     return fft.irfft(scaled(rows_spectrum, response), n, axis=1, overwrite_x=True)
 
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from ecgconsole.signals import compiled
 from ecgconsole.signals.reasons import Reason
@@ -154,6 +153,8 @@ def ppg_spectrum(windows: Float32, sampling_rate_hz: float) -> dict[str, Float32
 
 def band_powers(windows: Float32, sampling_rate_hz: float, edges_hz: tuple[float, ...]) -> NDArray[np.float64]:
     """Power (w, bands) of Hann-tapered windows (w, t); the last band ends at half of the sampling rate."""
+    from scipy import fft
+
     n = windows.shape[1]
     taper = np.hanning(n).astype(np.float32)
     if compiled.available():

@@ -12,7 +12,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from ecgconsole.signals.beats import Beats
 from ecgconsole.signals.filtering import context_seconds, mirrored, rate_ratio, resample
@@ -44,6 +43,8 @@ def geometry_of(
     rate_hz: float, segment_seconds: float, ecg_band_hz: tuple[float, float], ppg_band_hz: tuple[float, float]
 ) -> Geometry:
     """Blocks of about 120 s, context longer than the filters ring, a length that suits the FFT."""
+    from scipy import fft
+
     samples = round(rate_hz * segment_seconds)
     windows = max(1, round(BLOCK_SECONDS / segment_seconds))
     context = int(np.ceil(rate_hz * max(context_seconds(ecg_band_hz), context_seconds(ppg_band_hz))))

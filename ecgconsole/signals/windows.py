@@ -41,7 +41,7 @@ Bool = NDArray[np.bool_]
 
 ECG, PPG = 0, 1
 NO_CHANNEL = 255
-BATCH_BLOCKS = 16
+BATCH_BLOCKS = 32
 _INT16_MAX = 32767
 # By reason: whether a better one replaces it.
 _IS_OPEN = np.isin(np.arange(256), (Reason.NO_CHANNEL, Reason.GAP))
