@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
 import pandas as pd
 from isal import igzip
 
 from ecgconsole.errors import InputError
 from ecgconsole.text import sanitise
+
+if TYPE_CHECKING:
+    import duckdb
 
 # Every column that is used, with its type. Any other may be missing.
 COLUMNS: dict[str, dict[str, str]] = {
@@ -92,16 +96,19 @@ def check_tables(folder: Path) -> list[str]:
     """
     tables = find_tables(folder)
     for table, path in tables.items():
-        with connect() as connection:
-            try:
-                _source(connection, path, table)
-            except duckdb.Error as error:
-                raise _input_error(path, error) from None
+        with connected(path) as connection:
+            _source(connection, path, table)
     return sorted(tables)
 
 
-def connect() -> duckdb.DuckDBPyConnection:
-    """A DuckDB in memory that loads no extension, spills nothing to disk and stays within ``MEMORY_LIMIT``."""
+@contextmanager
+def connected(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB in memory that loads no extension, spills nothing to disk and stays within ``MEMORY_LIMIT``.
+
+    Its errors become ``InputError`` about the file at ``path``.
+    """
+    import duckdb  # here: a build without tables need not wait for it
+
     connection = duckdb.connect(
         config={
             "autoinstall_known_extensions": False,
@@ -110,9 +117,13 @@ def connect() -> duckdb.DuckDBPyConnection:
             "temp_directory": "",
         }
     )
-    # It would draw its progress on standard output, which is for data.
-    connection.execute("SET enable_progress_bar = false")
-    return connection
+    with connection:
+        # It would draw its progress on standard output, which is for data.
+        connection.execute("SET enable_progress_bar = false")
+        try:
+            yield connection
+        except duckdb.Error as error:
+            raise _input_error(path, error) from None
 
 
 def read_table(path: Path, table: str, subject_ids: pd.Series | None = None) -> pd.DataFrame:
@@ -126,26 +137,21 @@ def read_table(path: Path, table: str, subject_ids: pd.Series | None = None) -> 
     if path.suffix.lower() == ".gz":
         stat = path.stat()
         _check_gzip(path, stat.st_size, stat.st_mtime_ns)
-    with connect() as connection:
-        try:
-            source = _source(connection, path, table)
-            of_subjects = ""
-            if subject_ids is not None:
-                connection.register(
-                    "subjects", pd.DataFrame({"subject_id": subject_ids.dropna().astype("int64").unique()})
-                )
-                subject = "try_cast(subject_id AS BIGINT)"
-                of_subjects = f"WHERE {subject} IS NULL OR {subject} IN (SELECT subject_id FROM subjects)"
-            # The line is right as long as no quoted value holds a line break; none of our tables' does.
-            connection.execute(
-                f"CREATE TEMP TABLE wanted AS SELECT * FROM "
-                f"(SELECT row_number() OVER () + 1 AS line, * FROM ({source})) {of_subjects}"
-            )
-            _check_values(connection, path, table)
-            typed = ", ".join(f"CAST({c} AS {sql}) AS {c}" for c, sql in COLUMNS[table].items())
-            return connection.execute(f"SELECT line, {typed} FROM wanted ORDER BY line").df()
-        except duckdb.Error as error:
-            raise _input_error(path, error) from None
+    with connected(path) as connection:
+        source = _source(connection, path, table)
+        of_subjects = ""
+        if subject_ids is not None:
+            connection.register("subjects", pd.DataFrame({"subject_id": subject_ids.dropna().astype("int64").unique()}))
+            subject = "try_cast(subject_id AS BIGINT)"
+            of_subjects = f"WHERE {subject} IS NULL OR {subject} IN (SELECT subject_id FROM subjects)"
+        # The line is right as long as no quoted value holds a line break; none of our tables' does.
+        connection.execute(
+            f"CREATE TEMP TABLE wanted AS SELECT * FROM "
+            f"(SELECT row_number() OVER () + 1 AS line, * FROM ({source})) {of_subjects}"
+        )
+        _check_values(connection, path, table)
+        typed = ", ".join(f"CAST({c} AS {sql}) AS {c}" for c, sql in COLUMNS[table].items())
+        return connection.execute(f"SELECT line, {typed} FROM wanted ORDER BY line").df()
 
 
 def stream_table(
@@ -157,16 +163,13 @@ def stream_table(
 
     Raises ``InputError`` naming the file, and the line where it has one.
     """
-    with connect() as connection:
-        try:
-            source = _source(connection, path, table)
-            for name, frame in frames.items():
-                connection.register(name, frame)
-            typed = ", ".join(f"try_cast({c} AS {sql}) AS {c}" for c, sql in COLUMNS[table].items())
-            kept = f"SELECT * FROM (SELECT {typed} FROM ({source})) WHERE {where} ORDER BY {order}"
-            return connection.execute(kept, parameters).df()
-        except duckdb.Error as error:
-            raise _input_error(path, error) from None
+    with connected(path) as connection:
+        source = _source(connection, path, table)
+        for name, frame in frames.items():
+            connection.register(name, frame)
+        typed = ", ".join(f"try_cast({c} AS {sql}) AS {c}" for c, sql in COLUMNS[table].items())
+        kept = f"SELECT * FROM (SELECT {typed} FROM ({source})) WHERE {where} ORDER BY {order}"
+        return connection.execute(kept, parameters).df()
 
 
 def _source(connection: duckdb.DuckDBPyConnection, path: Path, table: str) -> str:
@@ -227,6 +230,8 @@ def _check_gzip(path: Path, size: int, modified_ns: int) -> None:
 
 def _input_error(path: Path, error: duckdb.Error) -> InputError:
     """The reason and the line, without what the line holds: that is a patient's."""
+    import duckdb
+
     text = str(error)
     line = re.search(r"Error on Line: (\d+)", text)
     where = sanitise(path, 300) + (f", line {line[1]}" if line else "")

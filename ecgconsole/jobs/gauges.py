@@ -31,12 +31,13 @@ class Gauges(threading.Thread):
         self._stop_requested = threading.Event()
 
     def run(self) -> None:
-        read_gpus = gpu_reader()
+        read_gpus: Callable[[], list[dict[str, Any]]] | None = None
         cpu_times: dict[int, float] = {}
         psutil.cpu_percent(), psutil.cpu_times_percent()  # the first calls only start the interval
         before = time.monotonic()
         while not self._stop_requested.wait(self._seconds):
             now = time.monotonic()
+            read_gpus = read_gpus or gpu_reader()  # not at once: its import would slow the start of the job
             try:
                 reading = {**machine(self._folder), **job(cpu_times, now - before), "gpus": read_gpus()}
                 before = now

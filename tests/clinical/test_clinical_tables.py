@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from ecgconsole.clinical import check_tables, link_records
-from ecgconsole.clinical.tables import connect, find_tables, read_table
+from ecgconsole.clinical.tables import connected, find_tables, read_table
 from ecgconsole.errors import InputError
 
 SUBJECTS = pd.Series([1, 2], dtype="Int64")
@@ -161,8 +161,8 @@ def test_a_conflicting_duplicate_admission_names_its_rows_and_a_repeated_row_is_
         link_records(hospital.write(), records, 6.0)
 
 
-def test_duckdb_takes_no_extension_spills_nowhere_and_draws_nothing() -> None:
-    with connect() as connection:
+def test_duckdb_takes_no_extension_spills_nowhere_and_draws_nothing(tmp_path: Path) -> None:
+    with connected(tmp_path) as connection:
         settings = dict(
             connection.execute(
                 "SELECT name, value FROM duckdb_settings() WHERE name IN "
