@@ -35,16 +35,16 @@ SAMPLE_SHARE = 0.025
 SAMPLE_WINDOWS = (48, 192)
 # Of the following, those in seconds are this project's own on one machine and small beside hours; what grows with
 # segments is a multiple of what the sample measures. Fitted to benchmarks/forecast.py.
-END_SECONDS = 0.75
-SHARD_SECONDS = 0.055
-SHARD_SYNC_SECONDS = 0.025
-SHARD_OF_DEFLATE = 0.8
-MERGE_OF_DEFLATE = 2.5
+END_SECONDS = 0.5
+SHARD_SECONDS = 0.028
+SHARD_SYNC_SECONDS = 0.01
+SHARD_OF_DEFLATE = 0.4
+MERGE_OF_DEFLATE = 1.9
 MERGE_CORES = 1.6
-SCHEDULER_BYTES = 200e6
+SCHEDULER_BYTES = 165e6
 PATIENT_BYTES = 20e3
 CLINICAL_BYTES = 200e6
-WORKER_BYTES = 105e6
+WORKER_BYTES = 110e6
 FILE_BYTES = 60_000
 
 
