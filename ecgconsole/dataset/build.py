@@ -73,8 +73,6 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
 
                 check_clinical(config, patients)  # now, not after hours of recordings
             foretold = Foretold(root, patients, config, workers)
-            # What the end needs takes most of a second to import: meanwhile.
-            threading.Thread(target=import_module, args=("ecgconsole.dataset.assemble",), daemon=True).start()
             manifests, built = _build(plans, root, config, workspace, workers, reporter, stop, foretold)
             stop.raise_if_requested(f"{len(plans)} of {len(plans)} shards")
             from ecgconsole.dataset.assemble import assemble
@@ -165,10 +163,14 @@ def _build(
     to_build, in_all = (sum(p.forecast_windows for p in some) for some in (missing, plans))
     check_space(folder, space_bytes(to_build, in_all, config))
     last = time.monotonic()
+    # What the end needs takes a while to import: meanwhile, once a worker has nothing more to do.
+    ahead = threading.Thread(target=import_module, args=("ecgconsole.dataset.assemble",), daemon=True)
 
     def committed(plan: ShardPlan, manifest: Manifest) -> None:
         nonlocal done, last
         manifests[plan.identity] = manifest
+        if ahead.ident is None and len(plans) - len(manifests) <= max(1, workers.n - 1):
+            ahead.start()
         done += len(plan.patients)
         now = time.monotonic()
         seconds, last = now - last, now
