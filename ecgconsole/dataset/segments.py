@@ -16,6 +16,7 @@ from ecgconsole.config import Config
 from ecgconsole.dataset.discovery import Rejection
 from ecgconsole.dataset.people import Patient
 from ecgconsole.dataset.storage import SIGNALS
+from ecgconsole.signals import compiled
 from ecgconsole.signals.headers import Problem, RecordError, RecordHeader, read_record, record_problems
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.signals.windows import WindowBatch, candidate_windows, extract
@@ -89,7 +90,7 @@ def kept_rows(patient_id: str, header: RecordHeader, batch: WindowBatch, config:
     scale = np.where(present, batch.quantum[keep], np.float32(1)).astype(np.float32)
     seconds = batch.start_seconds[keep]
     rows: Rows = {
-        "signal": quantise(batch.signal[keep], scale),
+        "signal": quantise(batch.signal, scale, np.flatnonzero(kept)),
         "scale": scale,
         "present": present,
         "segment/patient_id": np.full(n, as_bytes(patient_id)),
@@ -107,14 +108,17 @@ def kept_rows(patient_id: str, header: RecordHeader, batch: WindowBatch, config:
     return rows
 
 
-def quantise(signal: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Physical (n, 2, T) as int16 steps of ``scale`` (n, 2): rounded, so off by half a step at most.
+def quantise(signal: np.ndarray, scale: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Physical ``signal[rows]`` (n, 2, T) as int16 steps of ``scale`` (n, 2): rounded, so off by half a step at most.
 
     ``scale`` is such that no step goes beyond int16, see ``signals.windows.quantum_of``.
     """
-    steps = np.multiply(signal, (1 / scale.astype(np.float64)).astype(np.float32)[:, :, None], dtype=np.float32)
-    np.rint(steps, out=steps)
-    return steps.astype(np.int16)
+    per_unit = (1 / scale.astype(np.float64)).astype(np.float32)
+    if compiled.available():
+        steps = np.empty((len(rows), *signal.shape[1:]), np.int16)
+        compiled.call("quantise", signal, rows, *steps.shape, per_unit, steps)
+        return steps
+    return np.rint(signal[rows] * per_unit[:, :, None]).astype(np.int16)
 
 
 def evenly(n: int, k: int) -> np.ndarray:

@@ -26,6 +26,7 @@ _SIGNATURES = {
     "band_powers": "pnnpnp",
     "interval_statistics": "ppndddp",
     "template_correlation": "pnppnnp",
+    "quantise": "ppnnnpp",
 }
 
 

@@ -459,3 +459,15 @@ int64_t clipped(const int16_t *codes, int64_t n, int64_t lowest_code, int64_t hi
     }
     return any;
 }
+
+/* Some rows of signals (n, signals, t) times what is of each a step's inverse (rows, signals), rounded to even. */
+int64_t quantise(const float *signal, const int64_t *row, int64_t rows, int64_t signals, int64_t t,
+                 const float *per_unit, int16_t *steps) {
+    const float rounder = 12582912.0f; /* 1.5 * 2^23: where one is the last bit of a float */
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t k = 0; k < signals; k++, per_unit++, steps += t) {
+            const float *from = signal + (row[i] * signals + k) * t;
+            for (int64_t j = 0; j < t; j++) steps[j] = (int16_t)(int32_t)((from[j] * *per_unit + rounder) - rounder);
+        }
+    return 0;
+}

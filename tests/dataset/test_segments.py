@@ -36,7 +36,7 @@ def test_stored_signal_is_off_by_half_a_quantum_at_most() -> None:
     random = np.random.default_rng(0)
     signal = random.normal(0, 1, (20, 2, 1250)).astype(np.float32)
     scale = random.uniform(1e-4, 1e-2, (20, 2)).astype(np.float32)
-    stored = quantise(signal, scale)
+    stored = quantise(signal, scale, np.arange(len(signal)))
     assert stored.dtype == np.int16
     off = np.abs(stored.astype(float) * scale[:, :, None].astype(float) - signal)
     # A float32 holds a signal of several volts of steps to 1e-3 of a step.

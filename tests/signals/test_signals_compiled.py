@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecgconsole.dataset.segments import quantise
 from ecgconsole.signals import compiled
 from ecgconsole.signals.beats import PULSES, R_PEAKS, BeatRules, find_beats
 from ecgconsole.signals.headers import SignalSpec
@@ -94,6 +95,15 @@ def test_codes_are_read_as_by_numpy(rng: np.random.Generator, n: int, storage: i
     assert fast == slow
     for limit in (30, 31, 2):
         np.testing.assert_array_equal(*by_both(clipped, codes, -limit, limit))
+
+
+@given(seeds, st.integers(1, 20), st.integers(1, 300))
+@settings(max_examples=50, deadline=None)
+def test_steps_are_rounded_as_by_numpy(rng: np.random.Generator, n: int, samples: int) -> None:
+    signal = rng.integers(-65534, 65535, (n, 2, samples)).astype(np.float32) / 2  # halves: to even
+    scale = rng.choice([1.0, 2.0, 0.7, 3.3], (n, 2)).astype(np.float32)
+    kept = np.flatnonzero(rng.random(n) < 0.7)
+    np.testing.assert_array_equal(*by_both(quantise, signal, scale[kept].clip(1), kept))
 
 
 def test_what_is_not_contiguous_is_read_as_it_is_meant() -> None:
