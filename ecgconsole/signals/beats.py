@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ecgconsole.signals import compiled
-from ecgconsole.signals.filtering import scaled
+from ecgconsole.signals.filtering import scale
 
 Float32 = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -79,7 +79,7 @@ def qrs_bumps(spectrum: NDArray[np.complex64], n: int, sampling_rate_hz: float) 
     response = _morlet(n, m, sampling_rate_hz)
     k = len(response)
     bins = np.zeros((len(spectrum), m), np.complex64)
-    bins[:, :k] = scaled(spectrum[:, :k], response)
+    scale(spectrum[:, :k], response, bins[:, :k])
     return np.abs(fft.ifft(bins, axis=1, overwrite_x=True)), sampling_rate_hz * m / n
 
 

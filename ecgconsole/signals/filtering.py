@@ -61,15 +61,16 @@ def spectrum(rows: Float32) -> NDArray[np.complex64]:
 
 
 def apply_response(rows_spectrum: NDArray[np.complex64], response: NDArray[np.floating], n: int) -> Float32:
-    """Rows (r, n) of a spectrum under a real response."""
+    """Rows (r, n) of a spectrum (r, n // 2 + 1) under a real response. The spectrum is overwritten."""
     from scipy import fft
 
-    return fft.irfft(scaled(rows_spectrum, response), n, axis=1, overwrite_x=True)
+    scale(rows_spectrum, response, rows_spectrum)
+    return fft.irfft(rows_spectrum, n, axis=1, overwrite_x=True)
 
 
-def scaled(bins: NDArray[np.complex64], response: NDArray[np.floating]) -> NDArray[np.complex64]:
+def scale(bins: NDArray[np.complex64], response: NDArray[np.floating], out: NDArray[np.complex64]) -> None:
     """Bins (r, k) times a real response (k,), which NumPy would first make complex."""
-    return (bins.view(np.float32) * np.repeat(response.astype(np.float32, copy=False), 2)).view(np.complex64)
+    np.multiply(bins.view(np.float32), np.repeat(response, 2), out=out.view(np.float32), casting="same_kind")
 
 
 def mirrored(samples: Float32, start: int, stop: int) -> Float32:

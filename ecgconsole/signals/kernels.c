@@ -59,13 +59,19 @@ static inline void suppress(Candidates *c, int64_t reach) {
 }
 
 static inline void find_maxima(Candidates *c, const float *bumps, int64_t m, int64_t reach) {
-    int64_t n = 0;
-    for (int64_t i = 1; i < m - 1; i++) {
-        c->column[n] = i;
-        n += (bumps[i] > bumps[i - 1]) & !(bumps[i + 1] > bumps[i]); /* no branch to mispredict */
+    enum { BLOCK = 64 };
+    c->n = 0;
+    for (int64_t first = 1; first < m - 1; first += BLOCK) {
+        uint8_t top[BLOCK];
+        int64_t count = first + BLOCK < m - 1 ? BLOCK : m - 1 - first;
+        const float *at = bumps + first;
+        for (int64_t i = 0; i < count; i++) top[i] = (at[i] > at[i - 1]) & !(at[i + 1] > at[i]);
+        for (int64_t i = 0; i < count; i++) {
+            c->column[c->n] = first + i;
+            c->n += top[i];
+        }
     }
-    c->n = n;
-    for (int64_t i = 0; i < n; i++) c->height[i] = bumps[c->column[i]];
+    for (int64_t i = 0; i < c->n; i++) c->height[i] = bumps[c->column[i]];
     suppress(c, reach);
     for (int64_t i = 0; i < c->n; i++) {
         float before = bumps[c->column[i] - 1], after = bumps[c->column[i] + 1];
