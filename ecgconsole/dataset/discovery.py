@@ -38,7 +38,7 @@ from ecgconsole.signals.headers import (
     record_problems,
 )
 from ecgconsole.signals.reasons import Reason
-from ecgconsole.signals.windows import candidate_windows
+from ecgconsole.signals.windows import candidate_windows, channel_seconds
 from ecgconsole.text import count, sanitise
 
 MATCHED_FOLDER = re.compile(r"p\d{6}\Z")
@@ -261,15 +261,6 @@ def scan_folder(root: Path, folder: HeaderFolder, layout: str, config: Config) -
 
 def is_multi_segment(header: RecordHeader) -> bool:
     return len(header.segments) != 1 or header.segments[0].name != base_name(header.path)
-
-
-def channel_seconds(header: RecordHeader) -> dict[str, float]:
-    """Recorded seconds of each channel, by headers."""
-    seconds: Counter[str] = Counter()
-    for segment in header.segments:
-        for name in {s.name for s in segment.signals}:
-            seconds[name] += segment.length_samples / segment.sampling_rate_hz  # type: ignore[assignment]
-    return dict(seconds)
 
 
 def inputs_digest(root: Path, header: RecordHeader) -> str:

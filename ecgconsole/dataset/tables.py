@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,7 @@ def metadata_frame(
             "rejected_windows": sum(entry["rejected_windows"].values()),
             "records": len(patient.recordings),
             "recorded_hours": patient.hours,
+            "channel_hours": _channel_hours(patient),
             "first_record_start": min(starts) if starts else None,
         }
         for name, values in entry["rhythm"].items():
@@ -110,6 +112,15 @@ def metadata_frame(
         return pd.concat([frame, pd.DataFrame(nulls, index=frame.index)], axis=1)
     new = clinical[[c for c in clinical.columns if c == "patient_id" or c not in frame.columns]]
     return frame.merge(new, on="patient_id", how="left", validate="1:1")
+
+
+def _channel_hours(patient: Patient) -> str:
+    """Hours under each channel name, a gap counted for none, as JSON: there are as many names as hospitals think of."""
+    hours: dict[str, float] = {}
+    for recording in patient.recordings:
+        for name, seconds in recording.channel_seconds:
+            hours[name] = hours.get(name, 0.0) + seconds / 3600
+    return json.dumps({name: round(h, 4) for name, h in sorted(hours.items())})
 
 
 def label_names() -> list[str]:
@@ -158,9 +169,10 @@ def csv_text(frame: pd.DataFrame) -> str:
 
 
 def features_csv(frame: pd.DataFrame) -> str:
-    """``clinical_features.csv``: the metadata without outcomes, which stay in the metadata."""
+    """``clinical_features.csv``: the metadata without outcomes, which stay in the metadata, and without what is no
+    number or name."""
     outcomes = [c for c in frame.columns if c.startswith(OUTCOME_PREFIXES) or c in OUTCOME_COLUMNS]
-    return csv_text(frame.drop(columns=outcomes))
+    return csv_text(frame.drop(columns=["channel_hours", *outcomes]))
 
 
 def _plain(value: Any) -> Any:
