@@ -105,8 +105,9 @@ def leave(code: int) -> NoReturn:
     """
     atexit._run_exitfuncs()
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed from the start
+                stream.flush()
     except OSError:
         sys.exit(code)  # what cannot be written is Python's to tell
     os._exit(code)
