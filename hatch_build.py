@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import subprocess
@@ -22,8 +23,10 @@ class CompileKernels(BuildHookInterface[Any]):
             return
         folder = Path(self.root) / "ecgconsole" / "signals"
         library, partial = folder / "_kernels.so", folder / "_kernels.partial.so"
+        source = folder / "kernels.c"
+        identity = f'-DSOURCE_SHA256="{hashlib.sha256(source.read_bytes()).hexdigest()}"'
         compiler = shlex.split(os.environ.get("CC", "cc"))
-        command = [*compiler, *FLAGS, "-o", str(partial), str(folder / "kernels.c"), "-lm"]
+        command = [*compiler, *FLAGS, identity, "-o", str(partial), str(source), "-lm"]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)
         except (OSError, subprocess.CalledProcessError) as error:

@@ -63,8 +63,8 @@ def _kernels() -> Check:
 
     if compiled.available():
         return Check("kernels", True, "compiled")
-    hint = "install a C compiler (cc, or set CC) and install ecgconsole again; datasets come out the same either way"
-    return Check("kernels", False, "not compiled: a build takes half as long again", hint)
+    hint = "install a C compiler (cc, or set CC), then ecgconsole again; datasets come out the same either way"
+    return Check("kernels", False, "not compiled, or of another version: a build takes half as long again", hint)
 
 
 def _cores() -> Check:

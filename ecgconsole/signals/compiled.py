@@ -6,6 +6,7 @@ Without them, functions of NumPy do the same, to the last bit, in several times 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,10 @@ def _loaded() -> ctypes.CDLL | None:
     if not LIBRARY_FILE.is_file():
         return None
     library = ctypes.CDLL(str(LIBRARY_FILE))
+    # A library of other source, after an update without an installation, might take other arguments.
+    source = hashlib.sha256(LIBRARY_FILE.with_name("kernels.c").read_bytes()).hexdigest()
+    if (ctypes.c_char * 65).in_dll(library, "source_sha256").value.decode() != source:
+        return None
     for name, signature in _SIGNATURES.items():
         kernel = getattr(library, name)
         kernel.argtypes = [_TYPES[letter] for letter in signature]

@@ -7,6 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of this text, by which compiled.py knows that the library is its own. */
+#ifndef SOURCE_SHA256
+#define SOURCE_SHA256 ""
+#endif
+const char source_sha256[65] = SOURCE_SHA256;
+
 enum { LANES = 8 };
 
 /* How bumps become beats, see beats.BeatRules; float where NumPy compares in float. */
@@ -187,7 +193,7 @@ static inline void accept_found_back(Candidates *c, const Rules *rules) {
  * or -1 without memory. */
 int64_t find_beats(const float *bumps, int64_t r, int64_t m, const Rules *rules, int64_t *row, double *time_s,
                    float *height) {
-    int64_t room = m / 2 + 1, found = 0;
+    int64_t room = m + 1, found = 0;
     char *memory = malloc(room * (3 * sizeof(double) + 6 * sizeof(float) + 2));
     if (!memory) return -1;
     Candidates c = {.position = (double *)memory};
