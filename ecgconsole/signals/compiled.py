@@ -32,13 +32,14 @@ _SIGNATURES = {
 
 
 def _loaded() -> ctypes.CDLL | None:
-    if not LIBRARY_FILE.is_file():
-        return None
-    library = ctypes.CDLL(str(LIBRARY_FILE))
     # A library of other source, after an update without an installation, might take other arguments.
     source = hashlib.sha256(LIBRARY_FILE.with_name("kernels.c").read_bytes()).hexdigest()
-    if (ctypes.c_char * 65).in_dll(library, "source_sha256").value.decode() != source:
-        return None
+    try:
+        library = ctypes.CDLL(str(LIBRARY_FILE))
+        if (ctypes.c_char * 65).in_dll(library, "source_sha256").value.decode() != source:
+            return None
+    except (OSError, ValueError):
+        return None  # there is none, it is another machine's, or it names no source
     for name, signature in _SIGNATURES.items():
         kernel = getattr(library, name)
         kernel.argtypes = [_TYPES[letter] for letter in signature]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ecgconsole.signals.templates import ECG_SPAN_S, PPG_SPAN_S, template_correl
 
 pytestmark = pytest.mark.skipif(not compiled.available(), reason="kernels.c is not compiled in this installation")
 
+_LIBRARY_FILE = compiled.LIBRARY_FILE
 seeds = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
 
@@ -104,6 +106,22 @@ def test_steps_are_rounded_as_by_numpy(rng: np.random.Generator, n: int, samples
     scale = rng.choice([1.0, 2.0, 0.7, 3.3], (n, 2)).astype(np.float32)
     kept = np.flatnonzero(rng.random(n) < 0.7)
     np.testing.assert_array_equal(*by_both(quantise, signal, scale[kept].clip(1), kept))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no library"])
+def test_a_library_that_is_not_ours_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    source, library = compiled.LIBRARY_FILE.with_name("kernels.c").read_bytes(), tmp_path / "_kernels.so"
+    (tmp_path / "kernels.c").write_bytes(source)
+    monkeypatch.setattr(compiled, "LIBRARY_FILE", library)
+    if content is not None:
+        library.write_bytes(content)
+    assert compiled._loaded() is None
+    library.write_bytes(_LIBRARY_FILE.read_bytes())
+    assert compiled._loaded() is not None
+    (tmp_path / "kernels.c").write_bytes(source + b"\n")
+    assert compiled._loaded() is None
 
 
 def test_what_is_not_contiguous_is_read_as_it_is_meant() -> None:
