@@ -171,8 +171,8 @@ def csv_text(frame: pd.DataFrame) -> str:
 def features_csv(frame: pd.DataFrame) -> str:
     """``clinical_features.csv``: the metadata without outcomes, which stay in the metadata, and without what is no
     number or name."""
-    outcomes = [c for c in frame.columns if c.startswith(OUTCOME_PREFIXES) or c in OUTCOME_COLUMNS]
-    return csv_text(frame.drop(columns=["channel_hours", *outcomes]))
+    apart = (*OUTCOME_COLUMNS, "channel_hours")
+    return csv_text(frame[[c for c in frame.columns if not c.startswith(OUTCOME_PREFIXES) and c not in apart]])
 
 
 def _plain(value: Any) -> Any:
