@@ -35,9 +35,9 @@ SAMPLE_SHARE = 0.025
 SAMPLE_WINDOWS = (48, 192)
 # Of the following, those in seconds are this project's own on one machine and small beside hours; what grows with
 # segments is a multiple of what the sample measures. Fitted to benchmarks/forecast.py.
-END_SECONDS = 0.5
-SHARD_SECONDS = 0.028
-SHARD_SYNC_SECONDS = 0.01
+END_SECONDS = 0.6
+SHARD_SECONDS = 0.015
+SHARD_SYNC_SECONDS = 0.004
 SHARD_OF_DEFLATE = 0.4
 MERGE_OF_DEFLATE = 1.9
 MERGE_CORES = 1.6
