@@ -63,7 +63,12 @@ def intervals(window: NDArray[np.int64], time_s: NDArray[np.float64]) -> Interva
 
 
 class _Statistics(NamedTuple):
-    """Of each window's intervals, float64 (n,) each: ``STATISTICS`` of ``kernels.c``."""
+    """Of each window's intervals, float64 (n,) each, as ``STATISTICS`` of ``kernels.c``; 0 where it has none.
+
+    ``changes`` from one interval to the next, the sum of their squares, and how many are ``irregular``; how many
+    intervals are ``early``. For the sample entropy: ``pairs`` of intervals, those alike (``of_one``), and those alike
+    whose next ones are alike too (``of_two``).
+    """
 
     number: Float64
     mean_s: Float64
@@ -104,7 +109,6 @@ def rhythm(rr: Intervals, pulse: Intervals, n: int) -> dict[str, Float32]:
 
 
 def _statistics(of: Intervals, n: int) -> _Statistics:
-    """Zeros where a window has no intervals, but what follows from none of them is of no use."""
     if not compiled.available():
         return _statistics_by_numpy(of, n)
     table = np.zeros((n, len(_Statistics._fields)))
