@@ -14,8 +14,8 @@ from ecgconsole.dataset.schedule import BACK_OFF_SECONDS, why
 from ecgconsole.dataset.workers import Workers, call
 from ecgconsole.errors import InputError
 
-# Below this many headers, starting processes to read them costs more than reading them.
-SCAN_IN_PROCESS_HEADERS = 500
+# So many headers are read before the first worker process has imported what it needs.
+SCAN_IN_PROCESS_HEADERS = 1500
 SCAN_FOLDERS_AT_ONCE = 16
 
 Progress = Callable[[int, int], None]

@@ -115,8 +115,9 @@ def quantise(signal: np.ndarray, scale: np.ndarray, rows: np.ndarray) -> np.ndar
     """
     per_unit = (1 / scale.astype(np.float64)).astype(np.float32)
     if compiled.available():
+        each = np.ascontiguousarray(signal.swapaxes(0, 1))  # no copy of what ``extract`` yields
         steps = np.empty((len(rows), *signal.shape[1:]), np.int16)
-        compiled.call("quantise", signal, rows, *steps.shape, per_unit, steps)
+        compiled.call("quantise", each, len(signal), rows, *steps.shape, per_unit, steps)
         return steps
     return np.rint(signal[rows] * per_unit[:, :, None]).astype(np.int16)
 

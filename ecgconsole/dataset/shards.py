@@ -29,7 +29,7 @@ from ecgconsole.errors import ConfigurationError, MachineError
 from ecgconsole.signals.headers import RecordHeader
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.text import sanitise, size
-from ecgconsole.workspace import replacing, write_json
+from ecgconsole.workspace import replacing, write_atomically
 
 # Free space to leave, besides what a shard may need.
 MARGIN_BYTES = 64 << 20
@@ -90,7 +90,7 @@ def build_shard(plan: ShardPlan, root: Path, config: Config, folder: Path, skip:
             problems=problems,
             patients=patients,
         )
-        write_json(folder / plan.manifest_name, vars(manifest))
+        write_atomically(folder / plan.manifest_name, json.dumps(vars(manifest), allow_nan=False))
     except OSError as error:
         raise writing_error(error, folder, needed) from error
     marker.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ This module imports nothing heavy.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 def begin(file: Path) -> None:
     """Called first of all, with the file of the run's configuration."""
+    gc.set_threshold(100_000)  # what is imported stays, and is not to be searched for garbage again and again
     os.environ.update(SINGLE_THREAD)  # before NumPy: its threads would idle at the cost of workers
     if json.loads(file.read_bytes())["build"]["executor"] == "local":
         start_server()

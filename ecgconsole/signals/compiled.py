@@ -23,11 +23,12 @@ _SIGNATURES = {
     "clipped": "pnnnnnp",
     "find_beats": "pnnpppp",
     "moments": "pnnppppp",
-    "tapered": "pnnpp",
+    "copy_windows": "ppnnp",
+    "tapered": "ppnnpp",
     "band_powers": "pnnpnp",
     "interval_statistics": "ppndddp",
     "template_correlation": "pnppnnp",
-    "quantise": "ppnnnpp",
+    "quantise": "pnpnnnpp",
 }
 
 

@@ -282,11 +282,18 @@ int64_t moments(const float *windows, int64_t w, int64_t t, float *lowest, float
     return 0;
 }
 
-/* Windows (w, t), their means removed, times a taper (t,). */
-int64_t tapered(const float *windows, int64_t w, int64_t t, const float *taper, float *result) {
-    for (int64_t i = 0; i < w; i++, windows += t, result += t) {
-        float mean = pairwise_sum(windows, t) / (float)t;
-        for (int64_t j = 0; j < t; j++) result[j] = (windows[j] - mean) * taper[j];
+/* Windows (w, t) of samples, each from its start on. */
+int64_t copy_windows(const float *samples, const int64_t *start, int64_t w, int64_t t, float *windows) {
+    for (int64_t i = 0; i < w; i++, windows += t) memcpy(windows, samples + start[i], t * sizeof(float));
+    return 0;
+}
+
+/* The same windows, their means removed, times a taper (t,). */
+int64_t tapered(const float *samples, const int64_t *start, int64_t w, int64_t t, const float *taper, float *result) {
+    for (int64_t i = 0; i < w; i++, result += t) {
+        const float *window = samples + start[i];
+        float mean = pairwise_sum(window, t) / (float)t;
+        for (int64_t j = 0; j < t; j++) result[j] = (window[j] - mean) * taper[j];
     }
     return 0;
 }
@@ -472,13 +479,14 @@ int64_t clipped(const int16_t *codes, int64_t n, int64_t lowest_code, int64_t hi
     return any;
 }
 
-/* Some rows of signals (n, signals, t) times what is of each a step's inverse (rows, signals), rounded to even. */
-int64_t quantise(const float *signal, const int64_t *row, int64_t rows, int64_t signals, int64_t t,
+/* Some rows of signals (signals, n, t) times what is of each a step's inverse (rows, signals), rounded to even, as
+ * steps (rows, signals, t). */
+int64_t quantise(const float *signal, int64_t n, const int64_t *row, int64_t rows, int64_t signals, int64_t t,
                  const float *per_unit, int16_t *steps) {
     const float rounder = 12582912.0f; /* 1.5 * 2^23: where one is the last bit of a float */
     for (int64_t i = 0; i < rows; i++)
         for (int64_t k = 0; k < signals; k++, per_unit++, steps += t) {
-            const float *from = signal + (row[i] * signals + k) * t;
+            const float *from = signal + (k * n + row[i]) * t;
             for (int64_t j = 0; j < t; j++) steps[j] = (int16_t)(int32_t)((from[j] * *per_unit + rounder) - rounder);
         }
     return 0;

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgconsole.signals import compiled
+from ecgconsole.signals.cuts import Cut
 from ecgconsole.signals.reasons import Reason
 from ecgconsole.signals.rhythm import Column
 
@@ -129,8 +130,8 @@ def constant(samples: Float32, minimum: int) -> NDArray[np.bool_]:
     return mask
 
 
-def ecg_spectrum(windows: Float32, sampling_rate_hz: float) -> dict[str, Float32]:
-    """Shares of power of unfiltered windows (w, t)."""
+def ecg_spectrum(windows: Cut, sampling_rate_hz: float) -> dict[str, Float32]:
+    """Shares of power of unfiltered windows."""
     # Mains (60 Hz) is in the last band, which counts nowhere: the band-pass removes it.
     below, low, qrs, edge, high, above, _ = band_powers(windows, sampling_rate_hz, _ECG_EDGES_HZ).T
     wanted = low + qrs + edge + high
@@ -141,8 +142,8 @@ def ecg_spectrum(windows: Float32, sampling_rate_hz: float) -> dict[str, Float32
     }
 
 
-def ppg_spectrum(windows: Float32, sampling_rate_hz: float) -> dict[str, Float32]:
-    """Shares of power of unfiltered windows (w, t)."""
+def ppg_spectrum(windows: Cut, sampling_rate_hz: float) -> dict[str, Float32]:
+    """Shares of power of unfiltered windows."""
     below, pulse, harmonics, above = band_powers(windows, sampling_rate_hz, _PPG_EDGES_HZ).T
     return {
         "ppg_baseline_share": _ratio(below, below + pulse + harmonics + above),
@@ -151,26 +152,18 @@ def ppg_spectrum(windows: Float32, sampling_rate_hz: float) -> dict[str, Float32
     }
 
 
-def band_powers(windows: Float32, sampling_rate_hz: float, edges_hz: tuple[float, ...]) -> NDArray[np.float64]:
-    """Power (w, bands) of Hann-tapered windows (w, t); the last band ends at half of the sampling rate."""
+def band_powers(windows: Cut, sampling_rate_hz: float, edges_hz: tuple[float, ...]) -> NDArray[np.float64]:
+    """Power (w, bands) of Hann-tapered windows; the last band ends at half of the sampling rate."""
     from scipy import fft
 
-    n = windows.shape[1]
-    taper = np.hanning(n).astype(np.float32)
-    if compiled.available():
-        windows = np.ascontiguousarray(windows)
-        tapered = np.empty_like(windows)
-        compiled.call("tapered", windows, len(windows), n, taper, tapered)
-    else:
-        tapered = windows - windows.mean(axis=1, keepdims=True)
-        tapered *= taper
-    bins = fft.rfft(tapered, axis=1, overwrite_x=True)
+    n = windows.length
+    bins = fft.rfft(windows.tapered(np.hanning(n).astype(np.float32)), axis=1, overwrite_x=True)
     bins[:, 0] = 0
     # Real and imaginary parts side by side: their squares add up in the band's sum.
     parts = bins.view(np.float32)
     edges = 2 * np.minimum(np.ceil(np.array(edges_hz) * n / sampling_rate_hz).astype(np.int64), bins.shape[1] - 1)
     if compiled.available():
-        powers = np.empty((len(windows), len(edges)))
+        powers = np.empty((len(parts), len(edges)))
         compiled.call("band_powers", parts, len(parts), parts.shape[1], edges, len(edges), powers)
         return powers
     np.square(parts, out=parts)

@@ -76,17 +76,20 @@ def read_channel(root: Path, record: str, segment: SegmentHeader, channel: int) 
     return ChannelSamples(physical_of(codes, signal), signal.adc_step)
 
 
-def physical_of(codes: Codes, signal: SignalSpec) -> NDArray[np.float32]:
-    """Physical units (mV for volts) of ADC codes; a gain of 0 counts as 200 (uncalibrated). Missing: NaN."""
+def physical_of(codes: Codes, signal: SignalSpec, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """Physical units (mV for volts) of ADC codes; a gain of 0 counts as 200 (uncalibrated). Missing: NaN.
+
+    In ``out`` (n,), contiguous, where it is given.
+    """
+    out = np.empty(len(codes), np.float32) if out is None else out
     # 2**24 is as far as float32 counts exactly.
     wide = codes.dtype.itemsize > 2 or abs(signal.baseline) > 2**23
     kind: type[np.floating] = np.float64 if wide else np.float32
     missing = MISSING_CODE.get(signal.format)
     if not wide and compiled.takes(codes):
-        physical = np.empty(len(codes), kind)
         none = NO_CODE if missing is None else missing
-        compiled.call("physical", codes, len(codes), none, float(signal.baseline), float(signal.scale), physical)
-        return physical
+        compiled.call("physical", codes, len(codes), none, float(signal.baseline), float(signal.scale), out)
+        return out
     physical = codes.astype(kind)
     physical -= kind(signal.baseline)
     physical *= kind(signal.scale)
@@ -94,7 +97,8 @@ def physical_of(codes: Codes, signal: SignalSpec) -> NDArray[np.float32]:
         mask = codes == missing
         if mask.any():
             physical[mask] = np.nan
-    return physical.astype(np.float32, copy=False)
+    out[:] = physical
+    return out
 
 
 class SegmentSamples:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgconsole.signals.beats import Beats
+from ecgconsole.signals.cuts import Cut
 from ecgconsole.signals.filtering import context_seconds, mirrored, rate_ratio, resample
 from ecgconsole.signals.headers import Problem, SegmentHeader
 from ecgconsole.signals.reading import SegmentSamples
@@ -80,7 +81,7 @@ def read_rows(
     stop = np.rint((windows + 1) * segment_seconds * track.rate_hz).astype(np.int64)
     blocks = windows // geometry.windows
     margin = geometry.context / geometry.rate_hz + _MARGIN_SECONDS
-    rows: list[Float32] = []
+    pieces: list[tuple[Float32, Int64]] = []
     placed: list[Int64] = []
     found: list[Int64] = []
     n_rows = 0
@@ -99,7 +100,7 @@ def read_rows(
                 continue
             resampled, origin = resample(piece.samples[span[0] : span[1]], span[0] + piece.first, ratio)
             of_span, row = np.unique(blocks[inside], return_inverse=True)
-            rows.append(_rows_of(resampled, of_span * size - geometry.context - origin, geometry.n))
+            pieces.append((resampled, of_span * size - geometry.context - origin))
             placed.append(row + n_rows)
             n_rows += len(of_span)
             members.append(inside)
@@ -108,7 +109,7 @@ def read_rows(
             faults.append(window_faults(piece, track.rate_hz, first[found[-1]], stop[found[-1]]))
     window = _joined(found)
     return Rows(
-        rows=np.concatenate(rows) if rows else np.zeros((0, geometry.n), np.float32),
+        rows=_rows_of(pieces, n_rows, geometry.n),
         window=window,
         row=_joined(placed),
         slot=windows[window] % geometry.windows,
@@ -117,10 +118,11 @@ def read_rows(
     )
 
 
-def _rows_of(samples: Float32, start: Int64, n: int) -> Float32:
-    """Rows (r, n) of ``samples`` from each ``start`` (r,) on, mirrored beyond both ends."""
-    rows = np.empty((len(start), n), np.float32)
-    for row, a in zip(rows, start.tolist(), strict=True):
+def _rows_of(pieces: list[tuple[Float32, Int64]], r: int, n: int) -> Float32:
+    """Rows (r, n) of samples from each start on, mirrored beyond both ends."""
+    rows = np.empty((r, n), np.float32)
+    cuts = ((samples, a) for samples, start in pieces for a in start.tolist())
+    for row, (samples, a) in zip(rows, cuts, strict=True):
         row[:] = mirrored(samples, a, a + n)
     return rows
 
@@ -129,11 +131,10 @@ def _joined(parts: list[Int64]) -> Int64:
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
-def windows_of(rows: Float32, found: Rows, geometry: Geometry) -> Float32:
-    """Windows (w, t) out of rows (r, n)."""
-    size = geometry.windows * geometry.samples
-    inner = rows[:, geometry.context : geometry.context + size]
-    return inner.reshape(len(rows), geometry.windows, geometry.samples)[found.row, found.slot]
+def windows_of(rows: Float32, found: Rows, geometry: Geometry) -> Cut:
+    """Windows out of rows (r, n)."""
+    start = found.row * geometry.n + geometry.context + found.slot * geometry.samples
+    return Cut(rows.reshape(-1), start, geometry.samples)
 
 
 def beats_of(found: Beats, rows: Rows, geometry: Geometry) -> tuple[Int64, NDArray[np.float64]]:

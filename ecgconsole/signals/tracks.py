@@ -115,7 +115,7 @@ def read_piece(track: Track, samples: SegmentSamples, start: int, stop: int) -> 
             continue
         at = (segment.start_sample + a - start_frame) * per_frame
         place = slice(at, at + (b - a) * per_frame)
-        physical[place] = physical_of(codes, segment.signals[channel])
+        physical_of(codes, segment.signals[channel], physical[place])
         limited[place] = clipped(codes, limits.lowest, limits.highest)
         recorded.append((place.start, place.stop))
     spans, missing = bridged(physical, joined(recorded), round(MAXIMUM_MISSING_RUN_S * track.rate_hz))

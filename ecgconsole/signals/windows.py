@@ -91,7 +91,8 @@ class _Wanted:
 
 @dataclass
 class _Kind:
-    """The windows of one signal as they fill up, channel after channel. ``signal`` is a view of the batch's."""
+    """The windows of one signal as they fill up, channel after channel. ``signal`` is a part of the batch's, nothing
+    in particular where a window is not kept."""
 
     signal: Float32
     quantum: Float32
@@ -191,11 +192,12 @@ def _windows_inside(span: Span, rate_hz: float, segment_seconds: float) -> tuple
 
 def _batch(wanted: _Wanted, tracks: tuple[list[Track], list[Track]]) -> WindowBatch:
     n, rate_hz = len(wanted.windows), wanted.geometry.rate_hz
-    signal = np.zeros((n, 2, wanted.geometry.samples), np.float32)
-    ecg, ppg = _empty(ECG, signal[:, ECG]), _empty(PPG, signal[:, PPG])
+    signal = np.empty((2, n, wanted.geometry.samples), np.float32)
+    ecg, ppg = _empty(ECG, signal[ECG]), _empty(PPG, signal[PPG])
     for kind, filled in ((ECG, ecg), (PPG, ppg)):
         for track in tracks[kind]:
             _fill(filled, kind, track, wanted)
+        filled.signal[filled.reason != Reason.KEPT] = 0
         _blame_segments(filled.reason, wanted)
     ecg_beats, ppg_beats = _sorted_beats(ecg), _sorted_beats(ppg)
     columns = ecg.columns | ppg.columns
@@ -206,7 +208,7 @@ def _batch(wanted: _Wanted, tracks: tuple[list[Track], list[Track]]) -> WindowBa
         window=wanted.windows,
         start_sample=wanted.start,
         start_seconds=(wanted.windows * wanted.config.build.segment_seconds).astype(np.float64),
-        signal=signal,
+        signal=signal.swapaxes(0, 1),
         quantum=np.stack([ecg.quantum, ppg.quantum], axis=1),
         present=np.stack([ecg.reason == Reason.KEPT, ppg.reason == Reason.KEPT], axis=1),
         ecg_channel=ecg.channel,
@@ -249,13 +251,16 @@ def _fill(filled: _Kind, kind: int, track: Track, wanted: _Wanted) -> None:
     step = least_over_parts(track, start, stop, lambda s, c: s.signals[c].adc_step)
     # The least of "has a gain": 0 as soon as one segment has none.
     calibrated = least_over_parts(track, start, stop, lambda s, c: float(s.signals[c].gain != 0))
-    result = _judged(kind, rows, calibrated == 0, wanted)
+    run = slice(found[0], found[0] + len(found)) if found[-1] - found[0] + 1 == len(found) else None
+    filtered = filled.signal[found if run is None else run]
+    result = _judged(kind, rows, calibrated == 0, wanted, filtered)
     good = result.reason == Reason.KEPT
     fresh = _IS_OPEN[filled.reason[found]]
     _note(filled.reason, found[~good], result.reason[~good])
     keep = found[good]
     filled.reason[keep] = Reason.KEPT
-    filled.signal[keep] = result.filtered if good.all() else result.filtered[good]
+    if run is None:
+        filled.signal[keep] = filtered[good]
     filled.quantum[keep] = quantum_of(step, result.sd, result.peak)[good]
     filled.channel[keep] = track.preference
     # A rejected window shows the columns of the channel whose reason it has.
@@ -291,7 +296,6 @@ def _note(reason: NDArray[np.uint8], where: Int64, value: NDArray[np.uint8] | Re
 class _Judged:
     """What was found in the windows of some rows; beats sorted by window and time, times from the window's start."""
 
-    filtered: Float32
     sd: Float32
     peak: Float32
     reason: NDArray[np.uint8]
@@ -300,14 +304,15 @@ class _Judged:
     beat_time_s: NDArray[np.float64]
 
 
-def _judged(kind: int, rows: Rows, uncalibrated: Bool, wanted: _Wanted) -> _Judged:
+def _judged(kind: int, rows: Rows, uncalibrated: Bool, wanted: _Wanted, filtered: Float32) -> _Judged:
+    """Judges the windows of ``rows``, and fills ``filtered`` (w, t), contiguous, with them."""
     build, geometry = wanted.config.build, wanted.geometry
     prefix, band_hz = ("ecg", build.ecg_band_hz) if kind == ECG else ("ppg", build.ppg_band_hz)
     bins = spectrum(rows.rows)
     found = (beats.r_peaks if kind == ECG else beats.pulses)(bins, geometry.n, geometry.rate_hz)
     window, time_s = beats_of(found, rows, geometry)
     response = band_pass_response(geometry.n, geometry.rate_hz, band_hz)
-    filtered = windows_of(apply_response(bins, response, geometry.n), rows, geometry)
+    windows_of(apply_response(bins, response, geometry.n), rows, geometry).copy_to(filtered)
     raw = windows_of(rows.rows, rows, geometry)
     moments = quality.moments(filtered)
     columns = moments.columns(prefix) | {
@@ -325,7 +330,7 @@ def _judged(kind: int, rows: Rows, uncalibrated: Bool, wanted: _Wanted) -> _Judg
         columns |= quality.ppg_spectrum(raw, geometry.rate_hz)
         reason = quality.ppg_reasons(columns)
     peak = np.maximum(moments.highest, -moments.lowest)
-    return _Judged(filtered, moments.sd, peak, reason, columns, window, time_s)
+    return _Judged(moments.sd, peak, reason, columns, window, time_s)
 
 
 def _sorted_beats(filled: _Kind) -> tuple[Int64, NDArray[np.float64]]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ecgconsole.dataset.segments import quantise
 from ecgconsole.signals import compiled
 from ecgconsole.signals.beats import PULSES, R_PEAKS, BeatRules, find_beats
+from ecgconsole.signals.cuts import Cut
 from ecgconsole.signals.headers import SignalSpec
 from ecgconsole.signals.quality import band_powers, clipped, moments
 from ecgconsole.signals.reading import MISSING_CODE, physical_of, sum_and_range
@@ -32,6 +33,12 @@ def by_both(function: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
         fast = function(*arguments)
         patch.setattr(compiled, "available", lambda: False)
         return fast, function(*arguments)
+
+
+def copied(cut: Cut) -> np.ndarray:
+    windows = np.empty((len(cut.start), cut.length), np.float32)
+    cut.copy_to(windows)
+    return windows
 
 
 def rough(rng: np.random.Generator, rows: int, length: int) -> np.ndarray:
@@ -69,7 +76,10 @@ def test_moments_and_band_powers_are_those_of_numpy(rng: np.random.Generator, ro
     windows = rough(rng, rows, length)
     for fast, slow in zip(*by_both(moments, windows), strict=True):
         np.testing.assert_array_equal(fast, slow)
-    np.testing.assert_array_equal(*by_both(band_powers, windows, 125.0, (0.0, 1.0, 5.0, 15.0, 25.0, 40.0, 55.0)))
+    edges_hz = (0.0, 1.0, 5.0, 15.0, 25.0, 40.0, 55.0)
+    cut = Cut(windows.reshape(-1), rng.integers(0, windows.size - length + 1, rows), length)
+    np.testing.assert_array_equal(*by_both(band_powers, cut, 125.0, edges_hz))
+    np.testing.assert_array_equal(*by_both(copied, cut))
 
 
 @given(seeds, st.integers(1, 30), st.integers(0, 300), st.integers(2, 300))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecgconsole.signals.cuts import Cut
 from ecgconsole.signals.quality import (
     QUALITY_COLUMNS,
     band_powers,
@@ -120,13 +121,13 @@ def test_a_plateau_at_the_limit_is_clipping_only_when_entered_and_left_steeply()
 def ecg_columns(window: np.ndarray, **faults: float) -> dict[str, np.ndarray]:
     columns = {f"ecg_{n}": np.zeros(1, np.float32) for n in ("missing_share", "flat_share", "clipped_share")}
     columns |= {f"ecg_{n}": np.array([v], np.float32) for n, v in faults.items()}
-    return columns | ecg_spectrum(window.astype(np.float32)[None], 125.0)
+    return columns | ecg_spectrum(Cut.whole(window.astype(np.float32)[None]), 125.0)
 
 
 def ppg_columns(window: np.ndarray, **faults: float) -> dict[str, np.ndarray]:
     columns = {f"ppg_{n}": np.zeros(1, np.float32) for n in ("missing_share", "flat_share", "clipped_share")}
     columns |= {f"ppg_{n}": np.array([v], np.float32) for n, v in faults.items()}
-    return columns | ppg_spectrum(window.astype(np.float32)[None], 125.0)
+    return columns | ppg_spectrum(Cut.whole(window.astype(np.float32)[None]), 125.0)
 
 
 def test_only_gross_faults_reject_an_ecg() -> None:
@@ -188,7 +189,8 @@ def test_a_window_needs_what_is_required(require: str, ecg: Reason, ppg: Reason,
 def test_band_powers_find_a_tone_in_its_band() -> None:
     t = np.arange(1250) / 125
     for tone_hz, band in ((3.0, 1), (10.0, 2), (20.0, 3), (30.0, 4), (45.0, 5), (60.0, 6)):
-        powers = band_powers(np.sin(2 * np.pi * tone_hz * t).astype(np.float32)[None], 125.0, (0, 1, 5, 15, 25, 40, 55))
+        tone = Cut.whole(np.sin(2 * np.pi * tone_hz * t).astype(np.float32)[None])
+        powers = band_powers(tone, 125.0, (0, 1, 5, 15, 25, 40, 55))
         assert powers[0].argmax() == band
         assert powers[0, band] > 0.999 * powers.sum()
 
