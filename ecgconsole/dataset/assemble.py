@@ -19,6 +19,7 @@ from ecgconsole.config import Config, flatten, is_execution_key
 from ecgconsole.dataset import tables
 from ecgconsole.dataset.arrays import Arrays
 from ecgconsole.dataset.discovery import Cohort, Rejection
+from ecgconsole.dataset.layout import FORMAT_VERSION, SIGNALS
 from ecgconsole.dataset.merge import MergePlan, merge
 from ecgconsole.dataset.people import Patient
 from ecgconsole.dataset.plan import forecast_windows
@@ -26,7 +27,6 @@ from ecgconsole.dataset.rejected import write_rejected
 from ecgconsole.dataset.segments import Rows, rejection_row
 from ecgconsole.dataset.shards import Manifest
 from ecgconsole.dataset.split import assign, strata
-from ecgconsole.dataset.storage import FORMAT_VERSION, SIGNALS
 from ecgconsole.dataset.workers import Workers, call
 from ecgconsole.errors import InputError
 from ecgconsole.signals.reasons import Reason, reason_named

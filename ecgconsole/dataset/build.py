@@ -12,8 +12,8 @@ from typing import Any
 
 from ecgconsole.config import Config
 from ecgconsole.dataset.discovery import Cohort, waveform_dir
-from ecgconsole.dataset.finished import build_identity, finished_result, split_marker
 from ecgconsole.dataset.forecast import Foretold
+from ecgconsole.dataset.identity import build_identity, split_marker
 from ecgconsole.dataset.people import Patient, select
 from ecgconsole.dataset.plan import (
     ShardPlan,
@@ -23,12 +23,10 @@ from ecgconsole.dataset.plan import (
     plan_shards,
     space_bytes,
 )
-from ecgconsole.dataset.resplit import another_split
 from ecgconsole.dataset.scanning import discovered
 from ecgconsole.dataset.schedule import build_shards
 from ecgconsole.dataset.shards import Manifest, check_configuration, check_space, is_intact, quarantine, read_manifest
 from ecgconsole.dataset.split import read_split_file
-from ecgconsole.dataset.storage import import_zstd
 from ecgconsole.dataset.workers import Workers, start_workers
 from ecgconsole.errors import InputError, MachineError
 from ecgconsole.stage import Reporter, Stop
@@ -44,6 +42,8 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
     """
     root = waveform_dir(config)
     if config.build.compression == "zstd":
+        from ecgconsole.dataset.storage import import_zstd
+
         import_zstd()
     with start_workers(config.build.executor, config.build.num_workers, config.build.scheduler_address) as workers:
         split_file = read_split_file(Path(config.split.file)) if config.split.file else {}
@@ -60,7 +60,10 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
         forecast = _forecast(patients, config)
         identity = build_identity(config, patients)
         result = None
-        if not rebuild:
+        if workspace.dataset.exists() and not rebuild:
+            from ecgconsole.dataset.finished import finished_result
+            from ecgconsole.dataset.resplit import another_split
+
             result = finished_result(workspace, identity) or another_split(
                 identity, split_file, config, workspace, workers, reporter
             )
@@ -74,6 +77,8 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
                 check_clinical(config, patients)  # now, not after hours of recordings
             foretold = Foretold(root, patients, config, workers)
             manifests, built = _build(plans, root, config, workspace, workers, reporter, stop, foretold)
+            for _ in range(workers.n):  # one of them merges
+                workers.submit(import_module, "ecgconsole.dataset.merge")
             stop.raise_if_requested(f"{len(plans)} of {len(plans)} shards")
             from ecgconsole.dataset.assemble import assemble
 
@@ -163,13 +168,13 @@ def _build(
     to_build, in_all = (sum(p.forecast_windows for p in some) for some in (missing, plans))
     check_space(folder, space_bytes(to_build, in_all, config))
     last = time.monotonic()
-    # What the end needs takes a while to import: meanwhile, once a worker has nothing more to do.
+    # What the end needs takes a while to import: meanwhile, once no shard waits for a worker.
     ahead = threading.Thread(target=import_module, args=("ecgconsole.dataset.assemble",), daemon=True)
 
     def committed(plan: ShardPlan, manifest: Manifest) -> None:
         nonlocal done, last
         manifests[plan.identity] = manifest
-        if ahead.ident is None and len(plans) - len(manifests) <= max(1, workers.n - 1):
+        if ahead.ident is None and len(plans) - len(manifests) <= workers.n:
             ahead.start()
         done += len(plan.patients)
         now = time.monotonic()

@@ -18,10 +18,10 @@ import psutil
 from ecgconsole.config import Config
 from ecgconsole.dataset import codec
 from ecgconsole.dataset.discovery import inputs_digest
+from ecgconsole.dataset.layout import SIGNAL_CHUNK_ROWS
 from ecgconsole.dataset.people import Patient, Recording
 from ecgconsole.dataset.plan import BYTES_OF_COLUMNS, forecast_bytes, plan_shards, space_bytes
 from ecgconsole.dataset.segments import evenly, kept_rows, run_length
-from ecgconsole.dataset.storage import SIGNAL_CHUNK_ROWS
 from ecgconsole.dataset.workers import Workers, default_workers
 from ecgconsole.signals.headers import RecordError, RecordHeader, read_record
 from ecgconsole.signals.reading import SegmentError, SegmentSamples

@@ -20,11 +20,11 @@ import numpy as np
 from isal import isal_zlib
 
 from ecgconsole.dataset.arrays import Arrays
+from ecgconsole.dataset.layout import SIGNAL_CHUNK_ROWS
 from ecgconsole.dataset.segments import Rows, as_bytes
 from ecgconsole.dataset.shards import check_space, writing_error
 from ecgconsole.dataset.storage import (
     CHUNKS_AHEAD,
-    SIGNAL_CHUNK_ROWS,
     THREADS,
     RowsWriter,
     check_stored,

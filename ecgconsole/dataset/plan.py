@@ -12,8 +12,8 @@ from typing import Any
 
 from ecgconsole import __version__, signals
 from ecgconsole.config import Config, flatten
+from ecgconsole.dataset.layout import FORMAT_VERSION
 from ecgconsole.dataset.people import Patient
-from ecgconsole.dataset.storage import FORMAT_VERSION
 
 # Turn samples into rows.
 FORMULAS = (Path(signals.__file__).parent, Path(__file__).with_name("segments.py"))

@@ -8,7 +8,7 @@ import gc
 gc.disable()
 import scipy.fft  # noqa: E402, F401 - who filters imports it late
 
-from ecgconsole.dataset import forecast, header_index, merge, shards  # noqa: E402, F401
+from ecgconsole.dataset import forecast, header_index, shards  # noqa: E402, F401
 
 gc.freeze()
 gc.enable()

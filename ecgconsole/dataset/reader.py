@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ecgconsole.dataset.storage import FORMAT_VERSION, RowsReader, content_sha256, dataset_paths, opened
+from ecgconsole.dataset.layout import FORMAT_VERSION
+from ecgconsole.dataset.storage import RowsReader, content_sha256, dataset_paths, opened
 from ecgconsole.errors import InputError
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ import h5py
 import numpy as np
 
 from ecgconsole.config import Config
-from ecgconsole.dataset.finished import identity_in_place, result_in_place, split_marker
+from ecgconsole.dataset.finished import identity_in_place, result_in_place
+from ecgconsole.dataset.identity import split_marker
 from ecgconsole.dataset.segments import as_bytes
 from ecgconsole.dataset.shards import check_space, writing_error
 from ecgconsole.dataset.storage import (

@@ -14,8 +14,8 @@ import numpy as np
 
 from ecgconsole.config import Config
 from ecgconsole.dataset.discovery import Rejection
+from ecgconsole.dataset.layout import SIGNALS
 from ecgconsole.dataset.people import Patient
-from ecgconsole.dataset.storage import SIGNALS
 from ecgconsole.signals import compiled
 from ecgconsole.signals.headers import Problem, RecordError, RecordHeader, read_record, record_problems
 from ecgconsole.signals.reasons import Reason

@@ -18,16 +18,14 @@ import numpy as np
 from isal import isal_zlib
 
 from ecgconsole.dataset import codec
+from ecgconsole.dataset.layout import SIGNAL_CHUNK_ROWS
 from ecgconsole.dataset.threads import in_order
 from ecgconsole.dataset.workers import default_workers
 from ecgconsole.errors import ConfigurationError, InputError, MachineError
 from ecgconsole.text import sanitise, size
 
-FORMAT_VERSION = 1
 LIBVER = ("v110", "v110")
-SIGNAL_CHUNK_ROWS = 64
 COLUMN_CHUNK_BYTES = 1 << 16
-SIGNALS = ("ECG", "PPG")
 STORED_CRC32 = "stored_crc32"
 
 # A deflate stream expands at most about 1032 times (RFC 1951); anything that claims more is not data.

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ecgconsole.dataset.layout import SIGNALS
 from ecgconsole.dataset.reader import Dataset
-from ecgconsole.dataset.storage import SIGNALS
 from ecgconsole.signals.headers import RecordError, RecordHeader, read_record
 from ecgconsole.signals.reasons import Reason
 

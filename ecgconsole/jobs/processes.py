@@ -4,6 +4,8 @@ Every engine gets a random marker in its environment, which all its descendants 
 whose parent died, or that made a session of its own (as torchrun's workers do), still has it, so
 whoever knows the marker can end all of them. A pid alone says little: it is reused, so it always
 comes with the process's start time, the machine's boot id and the host name.
+
+psutil is imported where it is used: an engine starts sooner, and on Linux only whoever looks at others needs it.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import psutil
+if TYPE_CHECKING:
+    import psutil
 
 MARKER_VARIABLE = "ECGCONSOLE_JOB"
 _PR_SET_PDEATHSIG = 1
@@ -67,7 +70,11 @@ def host_name() -> str:
 @cache
 def boot_id() -> str:
     linux = Path("/proc/sys/kernel/random/boot_id")
-    return linux.read_text().strip() if linux.exists() else str(round(psutil.boot_time()))
+    if linux.exists():
+        return linux.read_text().strip()
+    import psutil
+
+    return str(round(psutil.boot_time()))
 
 
 def start_of(pid: int) -> str | None:
@@ -79,6 +86,8 @@ def start_of(pid: int) -> str | None:
             return None
         fields = stat.rpartition(")")[2].split()  # the command name before may hold anything
         return None if fields[0] in "ZX" else fields[19]
+    import psutil
+
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
@@ -120,6 +129,8 @@ def _prctl(option: int, value: int) -> None:
 
 def marked(marker: str) -> list[psutil.Process]:
     """Living processes with this marker, this one left out."""
+    import psutil
+
     found = []
     for process in psutil.process_iter(["environ", "status"]):
         is_ours = (process.info["environ"] or {}).get(MARKER_VARIABLE) == marker
@@ -130,6 +141,8 @@ def marked(marker: str) -> list[psutil.Process]:
 
 def terminate_session(marker: str, session: int) -> None:
     """SIGTERM to the marked processes of one session, but not to its leader."""
+    import psutil
+
     for process in marked(marker):
         try:
             if process.pid != session and os.getsid(process.pid) == session:
@@ -140,6 +153,8 @@ def terminate_session(marker: str, session: int) -> None:
 
 def kill_marked(marker: str, seconds: float = 10.0) -> list[int]:
     """SIGKILL to all processes with this marker, until none is left; returns pids that would not die."""
+    import psutil
+
     deadline = time.monotonic() + seconds
     while True:
         processes = marked(marker)
@@ -155,6 +170,8 @@ def kill_marked(marker: str, seconds: float = 10.0) -> list[int]:
 
 def reap_orphans(keep: Collection[int]) -> None:
     """Collects adopted children that have ended; ``keep`` are children that someone else waits for."""
+    import psutil
+
     for child in psutil.Process().children():
         if child.pid in keep:
             continue

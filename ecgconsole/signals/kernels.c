@@ -14,6 +14,7 @@
 const char source_sha256[65] = SOURCE_SHA256;
 
 enum { LANES = 8 };
+enum { IS_LITTLE_ENDIAN = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ };
 
 /* How bumps become beats, see beats.BeatRules; float where NumPy compares in float. */
 typedef struct {
@@ -68,13 +69,18 @@ static inline void find_maxima(Candidates *c, const float *bumps, int64_t m, int
     enum { BLOCK = 64 };
     c->n = 0;
     for (int64_t first = 1; first < m - 1; first += BLOCK) {
-        uint8_t top[BLOCK];
+        uint8_t top[BLOCK] = {0};
         int64_t count = first + BLOCK < m - 1 ? BLOCK : m - 1 - first;
         const float *at = bumps + first;
         for (int64_t i = 0; i < count; i++) top[i] = (at[i] > at[i - 1]) & !(at[i + 1] > at[i]);
-        for (int64_t i = 0; i < count; i++) {
-            c->column[c->n] = first + i;
-            c->n += top[i];
+        for (int64_t i = 0; i < count; i += LANES) {
+            uint64_t any;
+            memcpy(&any, top + i, LANES);
+            if (!any) continue;
+            for (int64_t k = i; k < i + LANES; k++) {
+                c->column[c->n] = first + k;
+                c->n += top[k];
+            }
         }
     }
     for (int64_t i = 0; i < c->n; i++) c->height[i] = bumps[c->column[i]];
@@ -115,6 +121,27 @@ static inline void running_median(const float *values, int64_t n, int size, floa
     }
 }
 
+/* Lowest and highest of at least one value. */
+static inline void range_of(const float *values, int64_t n, float *lowest, float *highest) {
+    float low[LANES], high[LANES];
+    int64_t whole = n - n % LANES;
+    for (int k = 0; k < LANES; k++) low[k] = high[k] = values[k < n ? k : 0];
+    for (int64_t j = 0; j < whole; j += LANES)
+        for (int k = 0; k < LANES; k++) {
+            low[k] = values[j + k] < low[k] ? values[j + k] : low[k];
+            high[k] = values[j + k] > high[k] ? values[j + k] : high[k];
+        }
+    for (int64_t j = whole; j < n; j++) {
+        low[0] = values[j] < low[0] ? values[j] : low[0];
+        high[0] = values[j] > high[0] ? values[j] : high[0];
+    }
+    for (int k = 1; k < LANES; k++) {
+        low[0] = low[k] < low[0] ? low[k] : low[0];
+        high[0] = high[k] > high[0] ? high[k] : high[0];
+    }
+    *lowest = low[0], *highest = high[0];
+}
+
 /* At each candidate, the median height of the 17 candidates around it whose accepted is wanted; 0 for none. */
 static inline void running_medians(Candidates *c, int wanted, float *result) {
     int64_t n = 0;
@@ -137,9 +164,9 @@ static inline void accept_first(Candidates *c, const float *bumps, int64_t m, in
     int64_t bins = m / size > 1 ? m / size : 1;
     for (int64_t b = 0; b < bins; b++) {
         int64_t stop = (b + 1) * size < m ? (b + 1) * size : m;
-        float top = bumps[b * size];
-        for (int64_t i = b * size + 1; i < stop; i++) top = bumps[i] > top ? bumps[i] : top;
-        c->members[b] = top;
+        float low, high;
+        range_of(bumps + b * size, stop - b * size, &low, &high);
+        c->members[b] = high;
     }
     running_median(c->members, bins, 9, c->usual);
     for (int64_t i = 0; i < c->n; i++) {
@@ -210,8 +237,10 @@ int64_t find_beats(const float *bumps, int64_t r, int64_t m, const Rules *rules,
         find_maxima(&c, bumps, m, rules->reach);
         for (int64_t k = 0; k < c.n; k++) c.time_s[k] = c.position[k] / rules->rate_hz;
         accept_first(&c, bumps, m, rules->first_reference_samples);
+        memcpy(c.mark, c.accepted, c.n);
         accept_by_medians(&c, rules);
-        accept_by_medians(&c, rules);
+        /* What accepts the same as was accepted before would do so again. */
+        if (memcmp(c.mark, c.accepted, c.n)) accept_by_medians(&c, rules);
         accept_found_back(&c, rules);
         for (int64_t k = 0; k < c.n; k++) {
             row[found] = i;
@@ -222,6 +251,10 @@ int64_t find_beats(const float *bumps, int64_t r, int64_t m, const Rules *rules,
     }
     free(memory);
     return found;
+}
+
+static inline float sum_of_8(const float *r) {
+    return ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7]));
 }
 
 /* Sum in the order of NumPy's pairwise summation, so that means come out the same. */
@@ -237,7 +270,7 @@ static inline float pairwise_sum(const float *values, int64_t n) {
         memcpy(r, values, sizeof r);
         for (i = 8; i < n - n % 8; i += 8)
             for (int k = 0; k < 8; k++) r[k] += values[i + k];
-        float sum = ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7]));
+        float sum = sum_of_8(r);
         for (; i < n; i++) sum += values[i];
         return sum;
     }
@@ -245,40 +278,54 @@ static inline float pairwise_sum(const float *values, int64_t n) {
     return pairwise_sum(values, half) + pairwise_sum(values + half, n - half);
 }
 
+typedef struct {
+    float second, third, fourth;
+} Powers;
+
+static inline Powers powers_of(float centred) {
+    float squared = centred * centred;
+    return (Powers){squared, squared * centred, squared * squared};
+}
+
+static inline Powers plus(Powers a, Powers b) {
+    return (Powers){a.second + b.second, a.third + b.third, a.fourth + b.fourth};
+}
+
+/* The pairwise sums of the powers of what values are apart from their mean, all three at once. */
+static inline Powers powers_sum(const float *values, int64_t n, float mean) {
+    if (n < 8) {
+        Powers sum = {-0.0f, -0.0f, -0.0f};
+        for (int64_t i = 0; i < n; i++) sum = plus(sum, powers_of(values[i] - mean));
+        return sum;
+    }
+    if (n <= 128) {
+        float second[8], third[8], fourth[8];
+        int64_t i;
+        for (int k = 0; k < 8; k++) {
+            Powers p = powers_of(values[k] - mean);
+            second[k] = p.second, third[k] = p.third, fourth[k] = p.fourth;
+        }
+        for (i = 8; i < n - n % 8; i += 8)
+            for (int k = 0; k < 8; k++) {
+                Powers p = powers_of(values[i + k] - mean);
+                second[k] += p.second, third[k] += p.third, fourth[k] += p.fourth;
+            }
+        Powers sum = {sum_of_8(second), sum_of_8(third), sum_of_8(fourth)};
+        for (; i < n; i++) sum = plus(sum, powers_of(values[i] - mean));
+        return sum;
+    }
+    int64_t half = n / 2 - n / 2 % 8;
+    return plus(powers_sum(values, half, mean), powers_sum(values + half, n - half, mean));
+}
+
 /* Of each window (w, t): lowest, highest, and the means of the powers of what it is apart from its mean. */
 int64_t moments(const float *windows, int64_t w, int64_t t, float *lowest, float *highest, float *second, float *third,
             float *fourth) {
-    float *squared = malloc(3 * t * sizeof(float)), *cubed = squared + t, *squared_twice = cubed + t;
-    if (!squared) return -1;
     for (int64_t i = 0; i < w; i++, windows += t) {
-        float mean = pairwise_sum(windows, t) / (float)t, low[LANES], high[LANES];
-        for (int k = 0; k < LANES; k++) low[k] = high[k] = windows[k < t ? k : 0];
-        int64_t whole = t - t % LANES;
-        for (int64_t j = 0; j < whole; j += LANES)
-            for (int k = 0; k < LANES; k++) {
-                low[k] = windows[j + k] < low[k] ? windows[j + k] : low[k];
-                high[k] = windows[j + k] > high[k] ? windows[j + k] : high[k];
-            }
-        for (int64_t j = whole; j < t; j++) {
-            low[0] = windows[j] < low[0] ? windows[j] : low[0];
-            high[0] = windows[j] > high[0] ? windows[j] : high[0];
-        }
-        for (int k = 1; k < LANES; k++) {
-            low[0] = low[k] < low[0] ? low[k] : low[0];
-            high[0] = high[k] > high[0] ? high[k] : high[0];
-        }
-        for (int64_t j = 0; j < t; j++) {
-            float centred = windows[j] - mean;
-            squared[j] = centred * centred;
-            cubed[j] = squared[j] * centred;
-            squared_twice[j] = squared[j] * squared[j];
-        }
-        lowest[i] = low[0], highest[i] = high[0];
-        second[i] = pairwise_sum(squared, t) / (float)t;
-        third[i] = pairwise_sum(cubed, t) / (float)t;
-        fourth[i] = pairwise_sum(squared_twice, t) / (float)t;
+        range_of(windows, t, lowest + i, highest + i);
+        Powers sum = powers_sum(windows, t, pairwise_sum(windows, t) / (float)t);
+        second[i] = sum.second / (float)t, third[i] = sum.third / (float)t, fourth[i] = sum.fourth / (float)t;
     }
-    free(squared);
     return 0;
 }
 
@@ -395,7 +442,14 @@ int64_t deinterleave(const uint8_t *raw, int64_t bytes, int64_t n, int64_t k, in
         for (int64_t signal = 0; signal < k; signal++) {
             int16_t *to = codes + signal * n;
             const uint8_t *from = raw + signal * bytes;
-            if (bytes == 1)
+            if (bytes * k == 4 && IS_LITTLE_ENDIAN)
+                for (int64_t i = first; i < stop; i++) {
+                    uint32_t frame;
+                    memcpy(&frame, raw + 4 * i, 4);
+                    frame >>= 8 * bytes * signal;
+                    to[i] = bytes == 1 ? (int16_t)((frame & 255) - 128) : (int16_t)frame;
+                }
+            else if (bytes == 1)
                 for (int64_t i = first; i < stop; i++) to[i] = (int16_t)(from[i * k] - 128);
             else
                 for (int64_t i = first; i < stop; i++)

@@ -12,7 +12,7 @@ import pytest
 from ecgconsole.config import Config
 from ecgconsole.dataset import header_index
 from ecgconsole.dataset import plan as planning
-from ecgconsole.dataset.finished import build_identity
+from ecgconsole.dataset.identity import build_identity
 from ecgconsole.dataset.people import Patient, Recording
 from ecgconsole.dataset.plan import configuration_hash, forecast_bytes, plan_shards, shard_settings
 from ecgconsole.dataset.shards import Manifest, check_configuration
