@@ -179,6 +179,7 @@ def compare(cohort: Path, workers: int, pairs: int) -> None:
     runs: dict[str, list[dict[str, float]]] = {"naive": [], "ours": []}
     for _ in range(pairs):
         for side, run in (("naive", naive), ("ours", ours)):
+            os.sync()  # neither waits for what the other left to write
             with tempfile.TemporaryDirectory() as name:
                 runs[side].append(run(cohort, workers, Path(name)))
     print(f"{'median of ' + str(pairs):14} segments  seconds  segments/s  own clock: s  segments/s  bytes/segment")

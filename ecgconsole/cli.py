@@ -89,6 +89,8 @@ app.command("export")(exporting.export)
 def main() -> None:
     """Entry point: every error that has a class becomes one line and its exit code."""
     os.umask(0o077)
+    # Our configuration needs no plugins of others: pydantic would look through all that is installed, in each process.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     _open_standard_streams()
     try:
         app(prog_name="ecgconsole")

@@ -90,6 +90,7 @@ def mirrored(samples: Float32, start: int, stop: int) -> Float32:
     return np.concatenate([beyond[: len(before)], samples[inside], beyond[len(before) :]])
 
 
+@lru_cache(maxsize=16)
 def rate_ratio(rate_in_hz: float, rate_out_hz: float) -> Fraction:
     """``rate_out / rate_in`` as the shortest fraction that decimals of both allow."""
     ratio = Fraction(str(rate_out_hz)) / Fraction(str(rate_in_hz))
