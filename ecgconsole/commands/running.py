@@ -193,13 +193,26 @@ def chosen_stages(names: str | None, build_dataset: bool = False, train_only: bo
 
 
 def run_foreground(request: Request, stages: tuple[Stage, ...]) -> Outcome:
-    from ecgconsole.jobs.foreground import run_in_foreground
-    from ecgconsole.jobs.runner import Job
+    from ecgconsole.jobs.engine_process import EngineProcess
+    from ecgconsole.jobs.processes import new_marker
 
-    workspace = request.workspace
-    config = resolved(workspace, request.config, request.settings, request.max_patients).config
-    job = Job(workspace, config, stages, request.options(), tuple(sys.argv))
-    return run_in_foreground(job, request.output)
+    first: EngineProcess | None
+    # It imports what its stage needs while this process reads the parameters.
+    try:
+        first = EngineProcess(stages[0], new_marker())
+    except OSError:
+        first = None  # the runner will try again, and say why
+    try:
+        from ecgconsole.jobs.foreground import run_in_foreground
+        from ecgconsole.jobs.runner import Job
+
+        workspace = request.workspace
+        config = resolved(workspace, request.config, request.settings, request.max_patients).config
+        job = Job(workspace, config, stages, request.options(), tuple(sys.argv))
+        return run_in_foreground(job, request.output, first)
+    finally:
+        if first is not None:
+            first.end()
 
 
 def run_with_console(request: Request, stages: tuple[Stage, ...]) -> None:

@@ -6,9 +6,7 @@ This module imports nothing heavy.
 from __future__ import annotations
 
 import gc
-import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecgconsole.dataset.workers import SINGLE_THREAD, start_server
@@ -19,12 +17,12 @@ if TYPE_CHECKING:
     from ecgconsole.config import Config
 
 
-def begin(file: Path) -> None:
-    """Called first of all, with the file of the run's configuration."""
+def begin() -> None:
+    """Called first of all, before the configuration is known: on a cluster, the server will have nothing to do."""
     gc.set_threshold(100_000)  # what is imported stays, and is not to be searched for garbage again and again
     os.environ.update(SINGLE_THREAD)  # before NumPy: its threads would idle at the cost of workers
-    if json.loads(file.read_bytes())["build"]["executor"] == "local":
-        start_server()
+    start_server()
+    from ecgconsole.dataset import build  # noqa: F401 - now, while whoever started this reads the configuration
 
 
 def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, **options: Any) -> dict[str, Any]:

@@ -1,21 +1,27 @@
-"""One stage in a process of its own. Started by the runner: ``python -m ecgconsole.jobs.engine``.
+"""One stage in a process of its own.
 
-Two pipes join it to the runner. Events go up, one JSON line each (``{"event": ...}``), and at the end one
-line: an event of kind ``stage_result``, or ``{"error": ..., "exit_code": ...}``. Commands come down, and
+Started by the runner: ``python -m ecgconsole.jobs.engine STAGE MODULE:FUNCTION RUNNER CONTROL EVENTS``, its pid and
+the numbers of two pipes.
+
+Events go up, one JSON line each (``{"event": ...}``), and at the end one
+line: an event of kind ``stage_result``, or ``{"error": ..., "exit_code": ...}``. Down comes the job
+(``{"folder": ..., "run": ..., "options": ...}``), for which the stage's imports do not wait, then commands; and
 the end of that pipe means that the runner is gone: then all of this ends at once.
 """
 
 from __future__ import annotations
 
-import argparse
 import errno
 import importlib
 import json
 import os
+import queue
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,29 +35,29 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("stage")
-    parser.add_argument("--target", required=True, help="module:function")
-    parser.add_argument("--folder", required=True)
-    parser.add_argument("--run", required=True)
-    parser.add_argument("--options", type=json.loads, default={})
-    parser.add_argument("--runner", type=int, required=True)
-    parser.add_argument("--control", type=int, required=True)
-    parser.add_argument("--events", type=int, required=True)
-    arguments = parser.parse_args()
-    die_with_parent(arguments.runner)
-    for pipe in (arguments.control, arguments.events):
+    stage, target, *numbers = sys.argv[1:]
+    runner, control, events = map(int, numbers)
+    die_with_parent(runner)
+    for pipe in (control, events):
         os.set_inheritable(pipe, False)
-    stop, send = Stop(), _Sender(arguments.events)
+    stop, send = Stop(), _Sender(events)
+    jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         # Batch systems and systemd signal all processes of a job: here, too, that is a staged stop. Not from
         # the handler itself, which may have interrupted the stage inside a lock of ``stop``.
         signal.signal(number, lambda *_: threading.Thread(target=stop.request, daemon=True).start())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    commands = os.fdopen(arguments.control, "rb", buffering=0)
-    threading.Thread(target=_obey, args=(commands, stop), name="control", daemon=True).start()
+    commands = os.fdopen(control, "rb", buffering=0)
+    threading.Thread(target=_obey, args=(commands, stop, jobs), name="control", daemon=True).start()
     # What a stage makes is on disk when it returns.
-    leave(_perform(arguments, stop, send))
+    leave(_perform(stage, target, jobs, stop, send))
+
+
+@dataclass(frozen=True)
+class _Job:
+    folder: str
+    run: str
+    options: dict[str, Any]
 
 
 class _Sender:
@@ -68,7 +74,7 @@ class _Sender:
                 line = line[os.write(self._fd, line) :]
 
 
-def _obey(commands: BinaryIO, stop: Stop) -> None:
+def _obey(commands: BinaryIO, stop: Stop, jobs: queue.SimpleQueue[_Job]) -> None:
     actions: dict[str, Callable[[], None]] = {
         "stop": stop.request,
         "pause": stop.pause,
@@ -77,33 +83,52 @@ def _obey(commands: BinaryIO, stop: Stop) -> None:
         "terminate": lambda: os._exit(128 + signal.SIGTERM),
     }
     for line in commands:
-        actions[json.loads(line)["action"]]()
+        message = json.loads(line)
+        if "action" in message:
+            actions[message["action"]]()
+        else:
+            jobs.put(_Job(**message))
     kill_marked(os.environ.get(MARKER_VARIABLE, ""), seconds=2.0)
     os._exit(ExitCode.STAGE_FAILED)
 
 
-def _perform(arguments: argparse.Namespace, stop: Stop, send: _Sender) -> int:
+def _perform(stage: str, target: str, jobs: queue.SimpleQueue[_Job], stop: Stop, send: _Sender) -> int:
     """Runs the stage and sends its outcome; returns the exit code."""
+    job: _Job | None = None
     try:
-        name, _, function = arguments.target.partition(":")
-        module = importlib.import_module(name)
-        file = Workspace(Path(arguments.folder)).run(arguments.run).config
-        if hasattr(module, "begin"):
-            module.begin(file)
-        # Only now: this takes long, and what the stage has begun starts meanwhile.
-        from ecgconsole import config as configuration
-
-        run = getattr(module, function)
-        workspace = Workspace(Path(arguments.folder))
-        config = configuration.load(file)
-        reporter = Reporter(arguments.stage, lambda event: send({"event": event}))
-        options = {k: _path_or_value(k, v) for k, v in arguments.options.items()}
-        reporter.emit("stage_result", result=run(config, workspace, reporter, stop, **options))
+        name, _, function = target.partition(":")
+        try:
+            module = importlib.import_module(name)
+            if hasattr(module, "begin"):
+                module.begin()
+            # Only now: this takes long, and what the stage has begun starts meanwhile.
+            from ecgconsole import config as configuration
+        finally:
+            job = jobs.get()
+            workspace = Workspace(Path(job.folder))
+            run = workspace.run(job.run)
+            _print_to(run.engine_log)
+        config = configuration.load(run.config)
+        reporter = Reporter(stage, lambda event: send({"event": event}))
+        options = {k: _path_or_value(k, v) for k, v in job.options.items()}
+        reporter.emit("stage_result", result=getattr(module, function)(config, workspace, reporter, stop, **options))
     except Exception as error:  # noqa: BLE001 - the boundary of the process: each kind becomes its exit code
-        code, message = _explain(error, arguments)
+        code, message = _explain(error, stage, job.run if job else "")
         send({"error": message, "exit_code": int(code)})
         return int(code)
     return int(ExitCode.DONE)
+
+
+def _print_to(log: Path) -> None:
+    """Standard output and error go to the log from now on, and with them what was printed so far."""
+    sys.stdout.flush()
+    with log.open("ab") as file:
+        early = os.fstat(1).st_size
+        file.write(os.pread(1, early, 0))
+        file.flush()
+        os.ftruncate(1, 0)
+        for fd in (1, 2):
+            os.dup2(file.fileno(), fd)
 
 
 def _path_or_value(name: str, value: Any) -> Any:
@@ -113,20 +138,20 @@ def _path_or_value(name: str, value: Any) -> Any:
     return [Path(v) for v in value] if name in ("embeddings", "features") else value
 
 
-def _explain(error: Exception, arguments: argparse.Namespace) -> tuple[ExitCode, str]:
+def _explain(error: Exception, stage: str, run: str) -> tuple[ExitCode, str]:
     if isinstance(error, EcgConsoleError):
         return error.exit_code, str(error)
     traceback.print_exc()  # to engine.log
-    where = f"runs/{arguments.run}/engine.log"
+    where = f"runs/{run}/engine.log"
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         at = f" while writing {error.filename}" if error.filename else ""
         return ExitCode.MACHINE, f"the disk is full{at}. Free space and give the same command again: it continues."
     if isinstance(error, OSError) and error.errno == errno.EROFS:
         return ExitCode.MACHINE, f"the disk is read-only: {error.filename}"
     if isinstance(error, MemoryError):
-        return ExitCode.MACHINE, f"out of memory in stage {arguments.stage}; use fewer workers or smaller batches"
+        return ExitCode.MACHINE, f"out of memory in stage {stage}; use fewer workers or smaller batches"
     last = sanitise(f"{type(error).__name__}: {error}", 500)
-    return ExitCode.STAGE_FAILED, f"stage {arguments.stage} failed: {last} (the whole trace is in {where})"
+    return ExitCode.STAGE_FAILED, f"stage {stage} failed: {last} (the whole trace is in {where})"
 
 
 if __name__ == "__main__":

@@ -2,58 +2,72 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ecgconsole.config import Config
 from ecgconsole.jobs.processes import MARKER_VARIABLE, kill_marked, reap_orphans, terminate_session
 from ecgconsole.stage import Stage
 from ecgconsole.workspace import RunFolder, Workspace
+
+if TYPE_CHECKING:
+    from ecgconsole.config import Config
 
 RUNGS = ("request", "terminate", "kill")
 
 
 class EngineProcess:
-    """One stage's engine, in its own session, with a pipe up (events) and a pipe down (commands)."""
+    """One stage's engine, in its own session, with a pipe up (events) and a pipe down (commands).
 
-    def __init__(
-        self, stage: Stage, workspace: Workspace, run: RunFolder, options: Mapping[str, Any], marker: str
-    ) -> None:
-        self._marker = marker
+    It starts before anyone knows in which folder and with which parameters, imports what the stage needs, and
+    waits for ``begin``.
+    """
+
+    def __init__(self, stage: Stage, marker: str) -> None:
+        self.stage, self.marker = stage, marker
+        self._log: Path | None = None
+        self._has_ended = False
+        # What it prints until it has a log, and what those print whom it starts until then. It moves its own there.
+        self._early = tempfile.TemporaryFile()  # noqa: SIM115
+        fcntl.fcntl(self._early, fcntl.F_SETFL, fcntl.fcntl(self._early, fcntl.F_GETFL) | os.O_APPEND)
         self._events, events_end = os.pipe()
         control_end, self._control = os.pipe()
         os.set_blocking(self._control, False)
         self._buffer = b""
         self._at_end = False
         command = [sys.executable, "-P", "-X", "faulthandler", "-m", "ecgconsole.jobs.engine", stage.name]
-        command += ["--target", stage.target, "--folder", str(workspace.folder), "--run", run.run_id]
-        command += ["--options", json.dumps(options), "--runner", str(os.getpid())]
-        command += ["--control", str(control_end), "--events", str(events_end)]
+        command += [stage.target, *map(str, (os.getpid(), control_end, events_end))]
         try:
-            with run.engine_log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env={**os.environ, MARKER_VARIABLE: marker},
-                    pass_fds=(control_end, events_end),
-                    start_new_session=True,
-                )
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=self._early,
+                stderr=self._early,
+                env={**os.environ, MARKER_VARIABLE: marker},
+                pass_fds=(control_end, events_end),
+                start_new_session=True,
+            )
         except OSError:
             os.close(self._events)
             os.close(self._control)
+            self._early.close()
             raise
         finally:
             os.close(control_end)
             os.close(events_end)
+
+    def begin(self, workspace: Workspace, run: RunFolder, options: Mapping[str, Any]) -> None:
+        self._log = run.engine_log
+        self._send({"folder": str(workspace.folder), "run": run.run_id, "options": dict(options)})
 
     @property
     def pid(self) -> int:
@@ -80,23 +94,34 @@ class EngineProcess:
         return []
 
     def tell(self, action: str) -> None:
+        self._send({"action": action})
+
+    def _send(self, message: dict[str, Any]) -> None:
         try:
-            os.write(self._control, json.dumps({"action": action}).encode() + b"\n")
+            os.write(self._control, json.dumps(message).encode() + b"\n")
         except (BrokenPipeError, BlockingIOError):
             return  # it has ended, or hears nothing any more: the ladder sees to that
 
     def terminate(self) -> None:
         """The engine is told by its pipe: SIGTERM, which may come from anyone, is a staged stop to it."""
-        terminate_session(self._marker, self.pid)
+        terminate_session(self.marker, self.pid)
         self.tell("terminate")
 
     def end(self) -> list[int]:
-        """Kills whatever is left of it and all it started; returns pids that would not die."""
-        survivors = kill_marked(self._marker)
+        """Kills whatever is left of it and all it started; returns pids that would not die. A second time: nothing."""
+        if self._has_ended:
+            return []
+        self._has_ended = True
+        survivors = kill_marked(self.marker)
         self._process.wait()
         reap_orphans(keep=())
         os.close(self._events)
         os.close(self._control)
+        with self._early:
+            self._early.seek(0)
+            if (text := self._early.read()) and self._log is not None:
+                with self._log.open("ab") as log:
+                    log.write(text)
         return survivors
 
     def death(self) -> str:

@@ -11,8 +11,6 @@ import os
 import signal
 import sys
 
-import psutil  # noqa: F401 - kill_marked needs it, when the disk that holds it may be what failed
-
 from ecgconsole.jobs.processes import kill_marked
 
 

@@ -5,7 +5,7 @@ whose parent died, or that made a session of its own (as torchrun's workers do),
 whoever knows the marker can end all of them. A pid alone says little: it is reused, so it always
 comes with the process's start time, the machine's boot id and the host name.
 
-psutil is imported where it is used: an engine starts sooner, and on Linux only whoever looks at others needs it.
+On Linux /proc is read directly: in a tenth of psutil's time, and without what there is to import of it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -21,10 +22,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
-
-if TYPE_CHECKING:
-    import psutil
+from typing import Any, NoReturn
 
 MARKER_VARIABLE = "ECGCONSOLE_JOB"
 _PR_SET_PDEATHSIG = 1
@@ -127,45 +125,67 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
-def marked(marker: str) -> list[psutil.Process]:
-    """Living processes with this marker, this one left out."""
-    import psutil
+def new_marker() -> str:
+    return secrets.token_hex(16)
 
+
+def marked(marker: str) -> list[int]:
+    """Pids of the living processes with this marker, this one left out."""
     found = []
-    for process in psutil.process_iter(["environ", "status"]):
-        is_ours = (process.info["environ"] or {}).get(MARKER_VARIABLE) == marker
-        if is_ours and process.pid != os.getpid() and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process)
+    for pid in _pids():
+        if pid != os.getpid() and f"{MARKER_VARIABLE}={marker}" in _environment_of(pid):
+            found.append(pid)
     return found
 
 
 def terminate_session(marker: str, session: int) -> None:
     """SIGTERM to the marked processes of one session, but not to its leader."""
-    import psutil
-
-    for process in marked(marker):
+    for pid in marked(marker):
         try:
-            if process.pid != session and os.getsid(process.pid) == session:
-                process.terminate()
-        except (ProcessLookupError, psutil.NoSuchProcess):
+            if pid != session and os.getsid(pid) == session:
+                os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:
             continue
 
 
 def kill_marked(marker: str, seconds: float = 10.0) -> list[int]:
     """SIGKILL to all processes with this marker, until none is left; returns pids that would not die."""
-    import psutil
-
     deadline = time.monotonic() + seconds
     while True:
-        processes = marked(marker)
-        for process in processes:
+        pids = marked(marker)
+        for pid in pids:
             try:
-                process.kill()
-            except psutil.NoSuchProcess:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
                 continue
-        if not processes or time.monotonic() > deadline:
-            return [p.pid for p in processes]
+        if not pids or time.monotonic() > deadline:
+            return pids
         time.sleep(0.01)
+
+
+def _pids() -> list[int]:
+    if sys.platform == "linux":
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    import psutil
+
+    return list(psutil.pids())
+
+
+def _environment_of(pid: int) -> list[str]:
+    """``NAME=value`` of a process; empty where it is another user's, a zombie or gone."""
+    if sys.platform == "linux":
+        try:
+            return Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0")
+        except OSError:
+            return []
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        is_zombie = process.status() == psutil.STATUS_ZOMBIE
+        return [] if is_zombie else [f"{name}={value}" for name, value in process.environ().items()]
+    except psutil.Error:
+        return []
 
 
 def reap_orphans(keep: Collection[int]) -> None:

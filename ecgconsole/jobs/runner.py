@@ -7,7 +7,6 @@ answer: what runs is asked of its files, and told through its files or by signal
 from __future__ import annotations
 
 import hashlib
-import secrets
 import signal
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from ecgconsole.jobs.gauges import Gauges
 from ecgconsole.jobs.hook import HOOK_SECONDS, call_hook
 from ecgconsole.jobs.lock import FolderLock
 from ecgconsole.jobs.log import ProductionLog
-from ecgconsole.jobs.processes import adopt_orphans, host_name, kill_marked, this_process
+from ecgconsole.jobs.processes import adopt_orphans, host_name, kill_marked, new_marker, this_process
 from ecgconsole.jobs.rules import Finding, Rules
 from ecgconsole.jobs.snapshot import Snapshot, fold
 from ecgconsole.jobs.state import write_state
@@ -69,13 +68,14 @@ class Outcome:
     stopped_by: str | None = None
 
 
-def run_job(job: Job, on_start: Callable[[RunFolder], None]) -> Outcome:
-    """Runs the job to its end; ``on_start`` gets the run's folder before its first event.
+def run_job(job: Job, on_start: Callable[[RunFolder], None], first: EngineProcess | None = None) -> Outcome:
+    """Runs the job to its end; ``on_start`` gets the run's folder before its first event. ``first``: an engine of the
+    first stage, started while the job was put together; whoever did ends it where this raises.
 
     Raises ``FolderBusy``, or ``MachineError`` when the run cannot even be written down.
     """
     adopt_orphans()
-    marker = secrets.token_hex(16)
+    marker = first.marker if first is not None else new_marker()
     lock = FolderLock(job.workspace.lock, list(job.argv), marker)
     try:
         run = job.workspace.new_run()
@@ -83,7 +83,7 @@ def run_job(job: Job, on_start: Callable[[RunFolder], None]) -> Outcome:
         sweep_partial(job.workspace.folder)
         write_atomically(run.config, job.config.to_json())
         write_atomically(job.workspace.config, job.config.to_json())
-        runner = _Runner(job, run, lock, marker)
+        runner = _Runner(job, run, lock, marker, first)
         _note_signals(runner.stop_signals)
         on_start(run)
         return runner.run()
@@ -102,8 +102,8 @@ def _note_signals(received: list[int]) -> None:
 
 
 class _Runner:
-    def __init__(self, job: Job, run: RunFolder, lock: FolderLock, marker: str) -> None:
-        self._job, self._run, self._lock, self._marker = job, run, lock, marker
+    def __init__(self, job: Job, run: RunFolder, lock: FolderLock, marker: str, first: EngineProcess | None) -> None:
+        self._job, self._run, self._lock, self._marker, self._first = job, run, lock, marker, first
         self.stop_signals: list[int] = []
         self._signals_seen = 0
         self._stop: str | None = None  # None, "stop" or "stop-now"
@@ -208,6 +208,7 @@ class _Runner:
         inputs = inputs_of(stage, job.config, job.workspace, options, job.pipeline, check)
         why = ", ".join(f"--{k}" for k in options) or why_not_done(stage, inputs, job.workspace)
         if why is None:
+            self._end_first()
             self._emit(
                 "stage_skipped",
                 stage.name,
@@ -242,7 +243,12 @@ class _Runner:
         job = self._job.config.job
         on_gpu = stage.name in _GPU_STAGES and self._job.config.training.device != "cpu"
         self._rules = Rules(job.silence_seconds, on_gpu, time.monotonic())
-        engine = EngineProcess(stage, self._job.workspace, self._run, options, self._marker)
+        if self._first is not None and self._first.stage == stage:
+            engine, self._first = self._first, None
+        else:
+            self._end_first()
+            engine = EngineProcess(stage, self._marker)
+        engine.begin(self._job.workspace, self._run, options)
         ladder = Ladder(self._job.config)
         last: dict[str, Any] = {}  # its own last word: a result or an error
         last_at = 0.0
@@ -273,6 +279,12 @@ class _Runner:
             )
         self._stopped_by = ladder.rung if self._stop else None
         return self._outcome(stage, engine, last), last.get("result", {})
+
+    def _end_first(self) -> None:
+        """Ends the engine that was started before anyone knew whether there is work for it."""
+        if self._first is not None:
+            self._first.end()
+            self._first = None
 
     def _outcome(self, stage: Stage, engine: EngineProcess, last: dict[str, Any]) -> Outcome:
         if "result" in last:
