@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,8 @@ def _remove(folder: Path) -> None:
     trash = _trash(folder)
     shutil.rmtree(trash, ignore_errors=True)
     os.replace(folder, trash)
+    with ThreadPoolExecutor() as pool:  # large files take their time
+        list(pool.map(lambda path: path.unlink(missing_ok=True), trash.glob("shard-*")))
     shutil.rmtree(trash, ignore_errors=True)
 
 

@@ -7,9 +7,9 @@ and gives the same bytes.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import methodcaller
 from pathlib import Path
@@ -94,15 +94,22 @@ def _write(plan: MergePlan, file: h5py.File) -> str:
         file.attrs[name] = value
     shards = [shard for shard in plan.shards if shard.n_rows("signal")]
     digest = hashlib.sha256()
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool, ThreadPoolExecutor(1) as apart:
+        hashed: deque[Future[None]] = deque()
+
+        def add_to_hash(data: Any) -> None:
+            hashed.append(apart.submit(digest.update, data))
+            if len(hashed) > CHUNKS_AHEAD:
+                hashed.popleft().result()
+
         columns = {**_patients(plan), **_segments(plan, shards), "signal": _signal(plan, shards, pool)}
         for path, column in sorted(columns.items()):
-            digest.update(hash_header(f"/{path}", column.dtype, column.shape))
+            add_to_hash(hash_header(f"/{path}", column.dtype, column.shape))
             n_rows, *tail = column.shape
             writer = RowsWriter(file, path, column.dtype, tuple(tail), n_rows, plan.compression, pool)
             for part in column.parts:
                 rows = np.ascontiguousarray(part.astype(column.dtype, casting="same_kind", copy=False))
-                digest.update(rows.data)
+                add_to_hash(rows.data)
                 writer.append(rows)
             writer.close()
             if path in plan.columns:

@@ -149,8 +149,7 @@ def patient_group(frame: pd.DataFrame, split: Sequence[str]) -> Rows:
         "records": frame["records"].to_numpy(np.int64),
     }
     for name in label_columns(frame):
-        known = frame[name].astype("boolean")
-        group[f"labels/{name}"] = known.astype("Int8").fillna(-1).to_numpy(np.int8)
+        group[f"labels/{name}"] = frame[name].astype("boolean").to_numpy(np.int8, na_value=-1)
     return group
 
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,8 @@ class EngineProcess:
     def hear(self, seconds: float) -> list[dict[str, Any]]:
         """Messages that have come, after waiting for at most ``seconds``; [] when there are none."""
         if self._at_end:
-            time.sleep(min(seconds, 0.02))
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(min(seconds, 0.02))
             return []
         while select.select([self._events], [], [], seconds)[0]:
             data = os.read(self._events, 1 << 16)

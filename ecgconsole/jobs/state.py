@@ -42,6 +42,12 @@ def read_snapshot(workspace: Workspace, run_id: str | None = None) -> Snapshot |
 
 def read_run(run: RunFolder) -> Snapshot:
     """The state of one run. See ``read_snapshot``."""
+    snapshot = _read_once(run)
+    # Its last word may have come after its state was read, and before its process was looked for.
+    return snapshot if snapshot.status != "lost" else _read_once(run)
+
+
+def _read_once(run: RunFolder) -> Snapshot:
     try:
         state = json.loads(run.state.read_bytes())
         snapshot = Snapshot.from_json(state["snapshot"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from ecgconsole.jobs import state
 from ecgconsole.jobs.events import EventWriter
 from ecgconsole.jobs.processes import this_process
 from ecgconsole.jobs.snapshot import Snapshot
@@ -21,6 +22,18 @@ def test_a_run_that_has_written_nothing_yet_starts_and_is_lost_only_when_it_stay
     long_ago = time.time() - 3600
     os.utime(run.folder, (long_ago, long_ago))
     assert (read_run(run).status, read_run(run).alive) == ("lost", False)
+
+
+def test_a_run_that_ends_while_it_is_looked_at_is_not_lost(tmp_path, monkeypatch):
+    run = Workspace(tmp_path).new_run()
+    write_state(run.state, this_process(), {}, Snapshot(status="running"))
+
+    def ends(process):
+        write_state(run.state, process, {}, Snapshot(status="done", exit_code=0))
+        return False
+
+    monkeypatch.setattr(state, "is_alive", ends)
+    assert (read_run(run).status, read_run(run).alive, read_run(run).exit_code) == ("done", False, 0)
 
 
 def test_the_command_line_of_the_job_that_runs(tmp_path):
