@@ -13,7 +13,6 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -126,7 +125,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def new_marker() -> str:
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 def marked(marker: str) -> list[int]:
