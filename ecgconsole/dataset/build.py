@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -222,8 +223,13 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(trash, ignore_errors=True)
     os.replace(folder, trash)
     with ThreadPoolExecutor() as pool:  # large files take their time
-        list(pool.map(lambda path: path.unlink(missing_ok=True), trash.glob("shard-*")))
+        list(pool.map(_unlink, trash.iterdir()))
     shutil.rmtree(trash, ignore_errors=True)
+
+
+def _unlink(path: Path) -> None:
+    with suppress(OSError):  # the next build tries again
+        path.unlink()
 
 
 def _trash(folder: Path) -> Path:
