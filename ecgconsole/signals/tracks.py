@@ -100,7 +100,7 @@ def read_piece(track: Track, samples: SegmentSamples, start: int, stop: int) -> 
         stop_frame = min(stop_frame, last.stop_sample)
     else:
         stop_frame = start_frame
-    physical = np.full((stop_frame - start_frame) * per_frame, np.nan, np.float32)
+    physical = np.empty((stop_frame - start_frame) * per_frame, np.float32)
     limited = np.zeros(len(physical), bool)
     recorded: list[Span] = []
     lost: list[tuple[SegmentHeader, Problem]] = []
@@ -118,7 +118,11 @@ def read_piece(track: Track, samples: SegmentSamples, start: int, stop: int) -> 
         physical_of(codes, segment.signals[channel], physical[place])
         limited[place] = clipped(codes, limits.lowest, limits.highest)
         recorded.append((place.start, place.stop))
-    spans, missing = bridged(physical, joined(recorded), round(MAXIMUM_MISSING_RUN_S * track.rate_hz))
+    recorded = joined(recorded)
+    edges = [0, *(edge for span in recorded for edge in span), len(physical)]
+    for a, b in zip(edges[::2], edges[1::2], strict=True):
+        physical[a:b] = np.nan
+    spans, missing = bridged(physical, recorded, round(MAXIMUM_MISSING_RUN_S * track.rate_hz))
     if missing is not None:
         limited &= ~missing
     return Piece(start_frame * per_frame, physical, spans, missing, limited if limited.any() else None, tuple(lost))

@@ -222,12 +222,13 @@ def _batch(wanted: _Wanted, tracks: tuple[list[Track], list[Track]]) -> WindowBa
 
 def _empty(kind: int, signal: Float32) -> _Kind:
     n, prefix = len(signal), "ecg_" if kind == ECG else "ppg_"
+    names = [c.name for c in QUALITY_COLUMNS if c.name.startswith(prefix)]
     return _Kind(
         signal=signal,
         quantum=np.zeros(n, np.float32),
         channel=np.full(n, NO_CHANNEL, np.uint8),
         reason=np.full(n, Reason.NO_CHANNEL, np.uint8),
-        columns={c.name: np.full(n, np.nan, np.float32) for c in QUALITY_COLUMNS if c.name.startswith(prefix)},
+        columns=dict(zip(names, np.full((len(names), n), np.nan, np.float32), strict=True)),
         beat_window=[],
         beat_time_s=[],
     )
