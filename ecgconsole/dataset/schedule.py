@@ -71,9 +71,7 @@ def build_shards(
         if stop.requested or stop.paused:
             if not running:
                 stop.wait_while_paused()
-                stop.raise_if_requested(
-                    f"{len(plans) - len(pending) - len(alone)} of {len(plans)} shards left to build"
-                )
+                stop.raise_if_requested(saved())
         elif alone:
             if not running:
                 submit(alone.popleft())

@@ -335,7 +335,7 @@ def test_a_stop_lets_running_shards_finish_and_the_next_build_goes_on(
 
     thread = threading.Thread(target=request)
     thread.start()
-    with pytest.raises(Stopped, match="1 of 3 shards"):
+    with pytest.raises(Stopped, match=r"saved: 1 of 3 shards\. The same"):
         build(config, tmp_path, stop)
     thread.join()
     assert not (tmp_path / "begun.2").exists()
