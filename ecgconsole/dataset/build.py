@@ -79,9 +79,9 @@ def run(config: Config, workspace: Workspace, reporter: Reporter, stop: Stop, re
                 check_clinical(config, patients)  # now, not after hours of recordings
             foretold = Foretold(root, patients, config, workers)
             manifests, built = _build(plans, root, config, workspace, workers, reporter, stop, foretold)
+            stop.raise_if_requested(f"{len(plans)} of {len(plans)} shards")
             for _ in range(workers.n):  # one of them merges
                 workers.submit(import_module, "ecgconsole.dataset.merge")
-            stop.raise_if_requested(f"{len(plans)} of {len(plans)} shards")
             from ecgconsole.dataset.assemble import assemble
 
             result = assemble(cohort, patients, identity, manifests, split_file, config, workspace, workers, reporter)

@@ -98,6 +98,7 @@ def _write(plan: MergePlan, file: h5py.File) -> str:
         hashed: deque[Future[None]] = deque()
 
         def add_to_hash(data: Any) -> None:
+            # In a thread of its own, a few parts behind.
             hashed.append(apart.submit(digest.update, data))
             if len(hashed) > CHUNKS_AHEAD:
                 hashed.popleft().result()

@@ -103,7 +103,7 @@ def _perform(stage: str, target: str, jobs: queue.SimpleQueue[_Job], stop: Stop,
                 module.begin()
             # Only now: this takes long, and what the stage has begun starts meanwhile.
             from ecgconsole import config as configuration
-        finally:
+        finally:  # an import that failed is told in the run's log, too
             job = jobs.get()
             workspace = Workspace(Path(job.folder))
             run = workspace.run(job.run)

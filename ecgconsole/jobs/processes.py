@@ -125,6 +125,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def new_marker() -> str:
+    """For one run: its engine's, and all that come from it."""
     return os.urandom(16).hex()
 
 
