@@ -107,7 +107,7 @@ def _difference(key: str, values: tuple[Any, Any]) -> str:
 def _write_what_a_kill_left_out(saved: Saved, config: Config, workspace: Workspace) -> None:
     """At an epoch's end several names are written one after the other; a kill can fall between them."""
     progress = saved.progress
-    if progress.step_in_epoch or saved.path == workspace.best_checkpoint:
+    if progress.step_in_epoch:
         return
     due = [workspace.latest_checkpoint]
     if progress.epoch % config.training.checkpoint_every == 0 or progress.ended:

@@ -120,8 +120,18 @@ def test_kill_9_at_ten_random_moments_gives_the_same_weights(workspace, undistur
     _assert_it_goes_on_to_the_same_weights(workspace, undisturbed)
 
 
-def test_a_kill_between_the_names_of_an_epochs_end_is_made_good(workspace, undisturbed):
-    """Best and latest are written, the epoch's own file not yet."""
+@pytest.mark.parametrize("written", [1, 2, 3])
+def test_a_kill_between_the_names_of_an_epochs_end_is_made_good(workspace, undisturbed, written):
+    """The first epoch is also the best so far; its names are written one after the other."""
+    first = undisturbed.epoch_checkpoint(1)
+    names = (workspace.best_checkpoint, workspace.latest_checkpoint, workspace.epoch_checkpoint(1))
+    for name in names[:written]:
+        for suffix in (".pth", ".json"):
+            shutil.copy(first.with_suffix(suffix), name.with_suffix(suffix))
+    _assert_it_goes_on_to_the_same_weights(workspace, undisturbed)
+
+
+def test_a_kill_before_the_last_epochs_own_name_is_made_good(workspace, undisturbed):
     _copy_checkpoints(undisturbed, workspace)
     for suffix in (".pth", ".json"):
         workspace.epoch_checkpoint(3).with_suffix(suffix).unlink()
