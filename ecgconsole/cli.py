@@ -93,7 +93,8 @@ def main() -> None:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     _open_standard_streams()
     try:
-        app(prog_name="ecgconsole")
+        with running.engine_ahead(sys.argv[1:]):
+            app(prog_name="ecgconsole")
     except EcgConsoleError as error:
         complain(error)
         raise SystemExit(int(error.exit_code)) from None

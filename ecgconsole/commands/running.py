@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -25,6 +26,7 @@ from ecgconsole.text import sanitise
 from ecgconsole.workspace import Workspace
 
 if TYPE_CHECKING:
+    from ecgconsole.jobs.engine_process import EngineProcess
     from ecgconsole.jobs.runner import Outcome
 
 OutputMode = Literal["auto", "rich", "plain", "json"]
@@ -192,16 +194,37 @@ def chosen_stages(names: str | None, build_dataset: bool = False, train_only: bo
     return tuple(s for s in STAGES if s.name in wanted)
 
 
-def run_foreground(request: Request, stages: tuple[Stage, ...]) -> Outcome:
+@contextmanager
+def engine_ahead(arguments: Sequence[str]) -> Iterator[None]:
+    """Starts the engine of a stage's command before its ``arguments`` are understood, which alone takes longer than to
+    start it; whoever did not ask for a run leaves it unused, and here it ends."""
+    stage = next((s for s in STAGES if [s.name] == list(arguments[:1])), None)
+    if stage is not None and not {"-h", "--help"} & set(arguments):
+        _ahead.extend(_engine(stage))
+    try:
+        yield
+    finally:
+        for engine in _ahead:
+            engine.end()
+
+
+_ahead: list[EngineProcess] = []
+
+
+def _engine(stage: Stage) -> list[EngineProcess]:
+    """One, which imports what its stage needs while this process reads the parameters; none where that fails: the
+    runner will try again, and say why."""
     from ecgconsole.jobs.engine_process import EngineProcess
     from ecgconsole.jobs.processes import new_marker
 
-    first: EngineProcess | None
-    # It imports what its stage needs while this process reads the parameters.
     try:
-        first = EngineProcess(stages[0], new_marker())
+        return [EngineProcess(stage, new_marker())]
     except OSError:
-        first = None  # the runner will try again, and say why
+        return []
+
+
+def run_foreground(request: Request, stages: tuple[Stage, ...]) -> Outcome:
+    first = next(iter(_ahead or _engine(stages[0])), None)
     try:
         from ecgconsole.jobs.foreground import run_in_foreground
         from ecgconsole.jobs.runner import Job

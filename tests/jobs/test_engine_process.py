@@ -83,12 +83,23 @@ def test_an_engine_that_gets_no_job_is_ended_with_all_it_started(
     assert marked(engine.marker) == []
 
 
-def test_a_command_line_that_is_refused_leaves_no_engine(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ecgconsole", "build", "-o", "out", "--set", "build.nothing=1"]
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "said"),
+    [
+        (["-o", "out", "--set", "build.nothing=1"], ExitCode.USAGE, "build.nothing: no such parameter\n"),
+        (["-o", "out", "--bogus"], ExitCode.USAGE, "No such option: --bogus\n"),
+        ([], ExitCode.USAGE, "-o production_full\n"),
+        (["-h"], 0, ""),
+    ],
+)
+def test_a_command_line_that_starts_no_run_leaves_no_engine(
+    tmp_path: Path, arguments: list[str], exit_code: int, said: str
+) -> None:
+    command = [sys.executable, "-m", "ecgconsole", "build", *arguments]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == ExitCode.USAGE
-    assert done.stdout == ""
-    assert done.stderr.endswith("build.nothing: no such parameter\n")
+    assert done.returncode == exit_code
+    assert (done.stdout == "") == (exit_code != 0)
+    assert done.stderr.endswith(said)
     here = [p.info["cmdline"] for p in psutil.process_iter(["cwd", "cmdline"]) if p.info["cwd"] == str(tmp_path)]
     assert here == []
     assert list(tmp_path.iterdir()) == []
