@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,12 @@ def test_dask_gives_the_same_bytes_also_when_a_worker_is_killed(
     def kill_one() -> None:
         while not list((tmp_path / "dask" / "shards").glob(".*.patient.partial")):
             time.sleep(0.002)
-        workers = [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
-        workers[0].kill()
-        killed.append(workers[0].pid)
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):  # one that ends meanwhile
+                if "spawn_main" in str(process.cmdline()):
+                    process.kill()
+                    killed.append(process.pid)
+                    break
 
     thread = threading.Thread(target=kill_one)
     if kill:
