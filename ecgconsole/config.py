@@ -148,9 +148,7 @@ class SplitConfig(_Section):
 class ModelConfig(_Section):
     """The encoders."""
 
-    embedding_dim: int = Field(
-        256, ge=2, le=4096, description="length of an embedding; 3 x the last two of hidden_dims: as pooled, unmapped"
-    )
+    embedding_dim: int = Field(256, ge=2, le=4096, description="length of an embedding")
     hidden_dims: tuple[Annotated[int, Field(ge=4, le=4096)], ...] = Field(
         (64, 128, 256, 512), min_length=1, max_length=8, description="channels of each residual stage"
     )

@@ -199,8 +199,8 @@ def engine_ahead(arguments: Sequence[str]) -> Iterator[None]:
     """Starts the engine of a stage's command before its ``arguments`` are understood, which alone takes longer than to
     start it; whoever did not ask for a run leaves it unused, and here it ends."""
     stage = next((s for s in STAGES if [s.name] == list(arguments[:1])), None)
-    if stage is not None and not {"-h", "--help"} & set(arguments):
-        _ahead.extend(_engine(stage))
+    if stage is not None and not {"-h", "--help"} & set(arguments) and (engine := _engine(stage)) is not None:
+        _ahead.append(engine)
     try:
         yield
     finally:
@@ -208,23 +208,24 @@ def engine_ahead(arguments: Sequence[str]) -> Iterator[None]:
             engine.end()
 
 
+# At most one: that which waits for ``run_foreground``.
 _ahead: list[EngineProcess] = []
 
 
-def _engine(stage: Stage) -> list[EngineProcess]:
-    """One, which imports what its stage needs while this process reads the parameters; none where that fails: the
+def _engine(stage: Stage) -> EngineProcess | None:
+    """It imports what its stage needs while this process reads the parameters. None where it does not start: the
     runner will try again, and say why."""
     from ecgconsole.jobs.engine_process import EngineProcess
     from ecgconsole.jobs.processes import new_marker
 
     try:
-        return [EngineProcess(stage, new_marker())]
+        return EngineProcess(stage, new_marker())
     except OSError:
-        return []
+        return None
 
 
 def run_foreground(request: Request, stages: tuple[Stage, ...]) -> Outcome:
-    first = next(iter(_ahead or _engine(stages[0])), None)
+    first = _ahead.pop() if _ahead else _engine(stages[0])
     try:
         from ecgconsole.jobs.foreground import run_in_foreground
         from ecgconsole.jobs.runner import Job

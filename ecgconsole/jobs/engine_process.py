@@ -119,10 +119,8 @@ class EngineProcess:
         reap_orphans(keep=())
         os.close(self._events)
         os.close(self._control)
-        with (
-            self._early,
-            suppress(OSError),
-        ):  # how it ended is known without its last words, too
+        # How it ended is known without its last words, too.
+        with self._early, suppress(OSError):
             self._early.seek(0)
             if (text := self._early.read()) and self._log is not None:
                 with self._log.open("ab") as log:

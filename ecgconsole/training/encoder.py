@@ -85,8 +85,7 @@ class SignalEncoder(nn.Module):
     """One signal to one embedding: (n, T) in physical units to (n, embedding_dim).
 
     The last two stages are pooled over time by mean, maximum and standard deviation: variability of beats is a
-    spread over time, which a mean alone cannot carry. A linear map brings what was pooled to ``embedding_dim``
-    numbers; where that is their number already, they are the embedding themselves. Works for any T.
+    spread over time, which a mean alone cannot carry. Works for any T.
     """
 
     def __init__(self, hidden_dims: Sequence[int], embedding_dim: int, sd_floor: float) -> None:
@@ -96,8 +95,7 @@ class SignalEncoder(nn.Module):
         self.stem_norm = nn.GroupNorm(_groups(hidden_dims[0]), hidden_dims[0])
         pairs = zip((hidden_dims[0], *hidden_dims[:-1]), hidden_dims, strict=True)
         self.stages = nn.Sequential(*(ResidualStage(a, b) for a, b in pairs))
-        pooled = 3 * sum(hidden_dims[-POOLED_STAGES:])
-        self.out = nn.Linear(pooled, embedding_dim) if embedding_dim != pooled else nn.Identity()
+        self.out = nn.Linear(3 * sum(hidden_dims[-POOLED_STAGES:]), embedding_dim)
 
     def forward(self, signal: Tensor) -> Tensor:
         x = normalise(signal, self.sd_floor).unsqueeze(1)

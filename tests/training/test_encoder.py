@@ -56,20 +56,6 @@ def test_any_length_is_encoded(model, samples):
     assert model.encode(torch.randn(3, 2, samples), ALL[:3]).shape == (3, 2, 12)
 
 
-def test_an_embedding_as_long_as_what_is_pooled_is_what_is_pooled(signal):
-    """Mean, maximum and standard deviation of both stages, which a longer or shorter embedding maps linearly."""
-    model = Model(3 * (8 + 16), (8, 16), 8, 3).eval()
-    encoder, stages = model.encoders[0], []
-    for stage in encoder.stages:
-        stage.register_forward_hook(lambda module, given, output: stages.append(output))
-    embedding = encoder(signal[:, 0])
-    first, second = stages
-    expected = [s for x in (first, second) for s in (x.mean(-1), x.amax(-1), x.std(-1, correction=0))]
-    torch.testing.assert_close(embedding, torch.cat(expected, 1), rtol=0, atol=4e-3)
-    assert not list(encoder.out.parameters())
-    assert Model(71, (8, 16), 8, 3).encoders[0](signal[:, 0]).shape == (10, 71)
-
-
 @pytest.mark.parametrize("level", [0.0, 5.0])
 def test_a_flat_line_is_finite_with_finite_gradients(model, level):
     model.encode(torch.full((2, 2, 500), level), ALL[:2]).square().sum().backward()
