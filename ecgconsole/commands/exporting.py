@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from ecgconsole.commands.options import FolderOption, JsonOption, say, say_json, workspace_of
-from ecgconsole.errors import ConfigurationError
 from ecgconsole.text import sanitise, size
 
 
@@ -18,16 +17,16 @@ def export(
         str, typer.Option("--checkpoint", metavar="CHECKPOINT", help="best, latest, an epoch, a file name or a path")
     ] = "best",
     to: Annotated[
-        Path | None, typer.Option("--to", metavar="FILE.pt2", help="default: DIR/encoder.pt2", show_default=False)
+        Path | None,
+        typer.Option(
+            "--to", metavar="FILE", help="ends in .pt2 or .onnx; default: DIR/encoder.pt2", show_default=False
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Writes the encoder so that torch alone can run it, checked against the original on the dataset's segments."""
+    """Writes the encoder so that torch or ONNX alone can run it, checked against the original on real segments."""
     workspace = workspace_of(folder, must_exist=True)
     path = to or workspace.exported_encoder
-    if path.suffix != ".pt2":
-        raise ConfigurationError(f"--to {sanitise(path)}: the file's name must end in .pt2, by which it is known")
-
     from ecgconsole.dataset import Dataset
     from ecgconsole.training import export as exporting
     from ecgconsole.training.checkpoints import load

@@ -21,6 +21,7 @@ from ecgconsole.training.encoder import Model, segment_embedding
 from ecgconsole.training.expectations import Expectations, expectations_of
 from ecgconsole.training.export import load_portable
 from ecgconsole.training.npz import Column, write_npz
+from ecgconsole.training.portable import FORMATS
 from ecgconsole.training.projection import PIECE_ROWS, fit_pca, fit_umap, require_umap
 from ecgconsole.training.step import Arithmetic
 from ecgconsole.training.unfinished import Unfinished
@@ -118,11 +119,11 @@ class Encoder:
 
     @classmethod
     def load(cls, path: Path | str, device: str = "auto") -> Encoder:
-        """From a checkpoint (``.pth``), or on the CPU from what ``ecgconsole export`` writes (``.pt2``).
+        """From a checkpoint (``.pth``), or on the CPU from what ``ecgconsole export`` writes (``.pt2``, ``.onnx``).
 
         Raises ``InputError`` if the file is damaged or is not one of ours.
         """
-        if Path(path).suffix == ".pt2":
+        if Path(path).suffix in FORMATS:
             return cls(*load_portable(Path(path)))
         saved = load(Path(path))
         arithmetic = arithmetic_of(device, "auto")

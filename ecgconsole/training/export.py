@@ -1,23 +1,19 @@
-"""The trained encoder as one portable file: a graph with its weights that needs torch, and nothing of ours."""
+"""The trained encoder as one portable file: a graph with its weights that needs nothing of ours."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecgconsole import __version__
 from ecgconsole.dataset import Dataset
 from ecgconsole.errors import EcgConsoleError, InputError
-from ecgconsole.text import sanitise
+from ecgconsole.training import portable
 from ecgconsole.training.checkpoints import Saved
 from ecgconsole.training.encoder import SD_FLOOR, Model, segment_embedding
 from ecgconsole.training.expectations import Expectations
@@ -26,7 +22,6 @@ from ecgconsole.workspace import replacing, write_json
 # Largest difference to the original, in standard deviations of its embeddings: float32 sums in another order.
 TOLERANCE = 1e-4
 CHECKED_SEGMENTS = 256
-METADATA = "ecgconsole.json"
 _EXAMPLE_SEGMENTS = 3
 CARD = (
     "Embeds windows of ECG (mV) and PPG (NU), filtered as stated, for research on rhythm. Not a medical device: it was "
@@ -58,11 +53,12 @@ class Exported:
 
 
 def export(model: Model, saved: Saved, dataset: Dataset | None, path: Path) -> Exported:
-    """Writes ``path`` (``.pt2``, torch.export) with a ``.json`` beside it, after a check on real segments.
+    """Writes ``path`` (``.pt2``: torch.export; ``.onnx``) with a ``.json`` beside it, after a check on real segments.
 
-    Without a dataset the check is on noise. Raises ``EcgConsoleError`` where the file does not say what the model
-    says, within ``TOLERANCE``.
+    Without a dataset the check is on noise. Raises ``ConfigurationError`` for another name, and ``EcgConsoleError``
+    where the file does not say what the model says, within ``TOLERANCE``.
     """
+    portable.require(path.suffix)
     model = model.cpu().eval()
     expectations = saved.expectations
     signal, present = _segments(dataset, expectations)
@@ -84,10 +80,9 @@ def export(model: Model, saved: Saved, dataset: Dataset | None, path: Path) -> E
         "card": CARD,
     }
     with replacing(path) as temporary:
-        with temporary.open("wb") as file:
-            torch.export.save(program, file, extra_files={METADATA: json.dumps(facts)})
+        portable.write(program, facts, temporary, path.suffix)
         # Of the file as it will be read, not of the program in memory.
-        encode, _ = load_portable(temporary)
+        encode, _ = portable.read(temporary, path.suffix)
         with torch.no_grad():
             expected = segment_embedding(model.encode(signal, present), present).numpy()
         difference = float(
@@ -99,28 +94,24 @@ def export(model: Model, saved: Saved, dataset: Dataset | None, path: Path) -> E
                 f"{len(signal)} segments (at most {TOLERANCE:g}): nothing was written"
             )
         exported = Exported(path, hashlib.sha256(temporary.read_bytes()).hexdigest(), len(signal), difference)
-    checked = {"sha256": exported.sha256, "checked_segments": len(signal), "largest_difference_sd": difference}
-    write_json(path.with_suffix(".json"), {**facts, **checked, "tolerance_sd": TOLERANCE})
+    checked = {
+        "file": path.name,
+        "sha256": exported.sha256,
+        "checked_segments": len(signal),
+        "largest_difference_sd": difference,
+        "tolerance_sd": TOLERANCE,
+    }
+    write_json(path.with_suffix(".json"), facts | checked)
     return exported
 
 
-def load_portable(
-    path: Path,
-) -> tuple[Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]], Expectations]:
+def load_portable(path: Path) -> tuple[portable.Encode, Expectations]:
     """The function of an exported file, on the CPU, and what it expects. Raises ``InputError``."""
-    extra = {METADATA: ""}
+    encode, facts = portable.read(path, path.suffix)
     try:
-        with path.open("rb") as file:
-            module = torch.export.load(file, extra_files=extra).module()
-        expectations = Expectations.from_plain(json.loads(extra[METADATA])["expectations"])
-    except (OSError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not an encoder that `ecgconsole export` wrote: {sanitise(error, 200)}") from error
-
-    @torch.no_grad()
-    def encode(signal: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.float32]:
-        return module(torch.from_numpy(signal), torch.from_numpy(present)).numpy()
-
-    return encode, expectations
+        return encode, Expectations.from_plain(facts["expectations"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not an encoder that `ecgconsole export` wrote: {error!r}") from error
 
 
 def _segments(dataset: Dataset | None, expectations: Expectations) -> tuple[Tensor, Tensor]:

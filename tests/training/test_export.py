@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from ecgconsole.cli import app
 from ecgconsole.dataset import Dataset
 from ecgconsole.errors import ConfigurationError, EcgConsoleError, InputError
-from ecgconsole.training import export, train
+from ecgconsole.training import export, portable, train
 from ecgconsole.training.checkpoints import load
 from ecgconsole.training.embed import Encoder, model_of
 from ecgconsole.workspace import Workspace
@@ -31,11 +32,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory, dataset_path) -> Workspace
     return workspace
 
 
-@pytest.fixture(scope="module")
-def exported(trained: Workspace) -> export.Exported:
+@pytest.fixture(scope="module", params=portable.FORMATS)
+def exported(trained: Workspace, request: pytest.FixtureRequest) -> export.Exported:
     saved = load(trained.best_checkpoint)
     with Dataset(trained.dataset) as dataset:
-        return export.export(model_of(saved), saved, dataset, trained.folder / "encoder.pt2")
+        return export.export(model_of(saved), saved, dataset, trained.folder / f"encoder{request.param}")
 
 
 def test_it_says_what_the_original_says_for_any_number_of_segments(trained, exported):
@@ -49,17 +50,38 @@ def test_it_says_what_the_original_says_for_any_number_of_segments(trained, expo
     assert exported.largest_difference <= export.TOLERANCE
 
 
-def test_it_needs_torch_and_nothing_of_ours(exported, tmp_path):
-    code = (
-        "import sys, torch\n"
+ALONE = {
+    ".pt2": (
+        "import sys, numpy, torch\n"
         "module = torch.export.load(sys.argv[1]).module()\n"
-        "out = module(torch.zeros(5, 2, 500), torch.ones(5, 2, dtype=torch.bool))\n"
-        "assert out.shape == (5, 12) and out.isfinite().all()\n"
+        "out = module(torch.zeros(5, 2, 500), torch.ones(5, 2, dtype=torch.bool)).detach().numpy()\n"
+    ),
+    ".onnx": (
+        "import sys, numpy, onnxruntime\n"
+        "session = onnxruntime.InferenceSession(sys.argv[1])\n"
+        "signal, present = numpy.zeros((5, 2, 500), 'float32'), numpy.ones((5, 2), bool)\n"
+        "out = session.run(None, {'signal': signal, 'present': present})[0]\n"
+        "assert 'torch' not in sys.modules\n"
+    ),
+}
+
+
+def test_it_needs_its_format_s_own_library_and_nothing_of_ours(exported, tmp_path):
+    code = ALONE[exported.path.suffix] + (
+        "assert out.shape == (5, 12) and numpy.isfinite(out).all()\n"
         "assert not any(name.startswith('ecgconsole') for name in sys.modules)\n"
     )
-    copy = tmp_path / "elsewhere.pt2"
+    copy = tmp_path / f"elsewhere{exported.path.suffix}"
     copy.write_bytes(exported.path.read_bytes())
     subprocess.run([sys.executable, "-P", "-c", code, str(copy)], check=True, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("exported", [".onnx"], indirect=True)
+def test_onnx_tells_nothing_of_the_machine_and_is_the_same_bytes_again(trained, exported, tmp_path):
+    saved = load(trained.best_checkpoint)
+    again = export.export(model_of(saved), saved, None, tmp_path / exported.path.name)
+    assert again.sha256 == exported.sha256
+    assert str(Path(export.__file__).parent).encode() not in exported.path.read_bytes()
 
 
 def test_its_facts_stand_beside_it(exported):
@@ -67,19 +89,19 @@ def test_its_facts_stand_beside_it(exported):
     assert facts["expectations"]["sampling_rate_hz"] == 125.0
     assert facts["expectations"]["ecg_band_hz"] == [0.5, 40.0]
     assert facts["expectations"]["segment_samples"] == 500
-    assert facts["sha256"] == exported.sha256
+    assert (facts["file"], facts["sha256"]) == (exported.path.name, exported.sha256)
     assert "Not a medical device" in facts["card"]
 
 
 def test_a_file_that_differs_from_the_original_is_not_written(trained, tmp_path, monkeypatch):
     saved = load(trained.best_checkpoint)
-    original = export.load_portable
+    original = portable.read
 
-    def off(path):
-        encode, expectations = original(path)
-        return lambda signal, present: 1.01 * encode(signal, present), expectations
+    def off(file, suffix):
+        encode, facts = original(file, suffix)
+        return lambda signal, present: 1.01 * encode(signal, present), facts
 
-    monkeypatch.setattr(export, "load_portable", off)
+    monkeypatch.setattr(portable, "read", off)
     with pytest.raises(EcgConsoleError, match="differs from the original"):
         export.export(model_of(saved), saved, None, tmp_path / "encoder.pt2")
     assert list(tmp_path.iterdir()) == []
@@ -105,18 +127,31 @@ def test_the_command_without_a_dataset_checks_on_noise_and_says_so(trained, tmp_
         (tmp_path / path.name).write_bytes(path.read_bytes())
     result = CliRunner().invoke(app, ["export", "-o", str(tmp_path), "--json"])
     assert json.loads(result.stdout)["checked_on"] == "noise"
-    refused = CliRunner().invoke(app, ["export", "-o", str(tmp_path), "--to", "encoder.onnx"])
+    refused = CliRunner().invoke(app, ["export", "-o", str(tmp_path), "--to", "encoder.h5"])
     assert isinstance(refused.exception, ConfigurationError)
 
 
-def test_what_is_no_exported_encoder_is_refused(tmp_path):
-    junk = tmp_path / "junk.pt2"
-    junk.write_bytes(b"junk")
+def test_onnx_without_its_extra_says_what_to_install(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(portable.importlib.util, "find_spec", lambda name: None)
+    result = CliRunner().invoke(app, ["export", "-o", str(trained.folder), "--to", str(tmp_path / "encoder.onnx")])
+    assert isinstance(result.exception, ConfigurationError)
+    assert "pip install 'ecgconsole[onnx]'" in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", portable.FORMATS)
+def test_what_is_no_exported_encoder_is_refused(tmp_path, suffix):
+    junk = tmp_path / f"junk{suffix}"
+    for content in (b"junk", b""):
+        junk.write_bytes(content)
+        with pytest.raises(InputError, match="not an encoder that"):
+            Encoder.load(junk)
     with pytest.raises(InputError, match="not an encoder that"):
-        Encoder.load(junk)
-    with pytest.raises(InputError):
-        Encoder.load(tmp_path / "absent.pt2")
-    other = tmp_path / "other.pt2"
-    torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(3, 2),)), other)
+        Encoder.load(tmp_path / f"absent{suffix}")
+    other, program = tmp_path / f"other{suffix}", torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(3, 2),))
+    if suffix == ".onnx":
+        torch.onnx.export(program, dynamo=True, verbose=False).save(str(other))
+    else:
+        torch.export.save(program, other)
     with pytest.raises(InputError, match="not an encoder that"):
         Encoder.load(other)
