@@ -148,7 +148,12 @@ class SplitConfig(_Section):
 class ModelConfig(_Section):
     """The encoders."""
 
-    embedding_dim: int = Field(256, ge=2, le=4096, description="length of an embedding")
+    embedding_dim: int | None = Field(
+        256,
+        ge=2,
+        le=4096,
+        description="length of an embedding; null: all that is pooled over time, for one signal alone, probed best",
+    )
     hidden_dims: tuple[Annotated[int, Field(ge=4, le=4096)], ...] = Field(
         (64, 128, 256, 512), min_length=1, max_length=8, description="channels of each residual stage"
     )
@@ -342,6 +347,15 @@ class Config(_Section):
     stroke: StrokeConfig = StrokeConfig()
     report: ReportConfig = ReportConfig()
     job: JobConfig = JobConfig()
+
+    @model_validator(mode="after")
+    def _signals_share_a_space(self) -> Config:
+        if self.model.embedding_dim is None and self.training.weight_cross:
+            raise ValueError(
+                "model.embedding_dim=null is for one signal alone: what is pooled of ECG and PPG shares no space; set "
+                "training.weight_cross=0 (and a dataset of one signal) or a length"
+            )
+        return self
 
     def get(self, key: str) -> Any:
         """The value of a dotted key (``training.learning_rate``) or of a whole section."""

@@ -53,7 +53,7 @@ def run(
         saved.expectations.refuse_other(expectations_of(dataset), str(saved.path), str(workspace.dataset))
         made_of = f"{saved.sidecar.sha256} {dataset.content_sha256} {arithmetic} {__version__} {torch.__version__}"
         folder = workspace.embeddings("train").parent / ".unfinished"
-        unfinished = Unfinished(folder, made_of, dataset.n_segments, saved.contents["architecture"]["embedding_dim"])
+        unfinished = Unfinished(folder, made_of, dataset.n_segments, model.embedding_dim)
         block = max(1, config.embedding.batch_size // _PIECE) * _PIECE
         try:
             # A row's bits depend on the piece it is encoded in, so going on begins at the border of a piece.

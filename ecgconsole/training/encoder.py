@@ -16,6 +16,8 @@ from torch.nn import functional as F
 SD_FLOOR = (0.01, 0.001)
 CLAMP_SD = 10.0
 POOLED_STAGES = 2
+# What training's heads see of an embedding that has no linear map of its own.
+HEADS_DIM = 256
 # Of a learnt temperature; below it the loss of a few hard negatives would be all there is.
 MIN_TEMPERATURE = 0.01
 
@@ -82,20 +84,22 @@ def pool(x: Tensor) -> Tensor:
 
 
 class SignalEncoder(nn.Module):
-    """One signal to one embedding: (n, T) in physical units to (n, embedding_dim).
+    """One signal to one embedding: (n, T) in physical units to (n, D). Works for any T.
 
     The last two stages are pooled over time by mean, maximum and standard deviation: variability of beats is a
-    spread over time, which a mean alone cannot carry. Works for any T.
+    spread over time, which a mean alone cannot carry. The embedding is a linear map of that to ``embedding_dim``, or,
+    where it is None, all that was pooled: the map, ``out``, then stands between it and training's heads.
     """
 
-    def __init__(self, hidden_dims: Sequence[int], embedding_dim: int, sd_floor: float) -> None:
+    def __init__(self, hidden_dims: Sequence[int], embedding_dim: int | None, sd_floor: float) -> None:
         super().__init__()
         self.sd_floor = sd_floor
+        self.maps = embedding_dim is not None
         self.stem = nn.Conv1d(1, hidden_dims[0], 15, stride=2, padding=7, bias=False)
         self.stem_norm = nn.GroupNorm(_groups(hidden_dims[0]), hidden_dims[0])
         pairs = zip((hidden_dims[0], *hidden_dims[:-1]), hidden_dims, strict=True)
         self.stages = nn.Sequential(*(ResidualStage(a, b) for a, b in pairs))
-        self.out = nn.Linear(3 * sum(hidden_dims[-POOLED_STAGES:]), embedding_dim)
+        self.out = nn.Linear(3 * sum(hidden_dims[-POOLED_STAGES:]), embedding_dim or HEADS_DIM)
 
     def forward(self, signal: Tensor) -> Tensor:
         x = normalise(signal, self.sd_floor).unsqueeze(1)
@@ -104,14 +108,15 @@ class SignalEncoder(nn.Module):
         for stage in self.stages:
             x = stage(x)
             outputs.append(x)
-        return self.out(torch.cat([pool(y.float()) for y in outputs[-POOLED_STAGES:]], dim=-1))
+        pooled = torch.cat([pool(y.float()) for y in outputs[-POOLED_STAGES:]], dim=-1)
+        return self.out(pooled) if self.maps else pooled
 
 
 class Projector(nn.Sequential):
-    """Embedding to the space of a contrastive term; thrown away after training."""
+    """What heads see to the space of a contrastive term; thrown away after training."""
 
-    def __init__(self, embedding_dim: int, projection_dim: int) -> None:
-        super().__init__(nn.Linear(embedding_dim, embedding_dim), nn.ReLU(), nn.Linear(embedding_dim, projection_dim))
+    def __init__(self, seen_dim: int, projection_dim: int) -> None:
+        super().__init__(nn.Linear(seen_dim, seen_dim), nn.ReLU(), nn.Linear(seen_dim, projection_dim))
 
 
 class Model(nn.Module):
@@ -128,7 +133,7 @@ class Model(nn.Module):
 
     def __init__(
         self,
-        embedding_dim: int,
+        embedding_dim: int | None,
         hidden_dims: Sequence[int],
         projection_dim: int,
         n_rhythm: int = 0,
@@ -136,12 +141,15 @@ class Model(nn.Module):
         learn_temperature: bool = False,
     ) -> None:
         super().__init__()
-        self.embedding_dim = embedding_dim
-        self.encoders = nn.ModuleList(SignalEncoder(hidden_dims, embedding_dim, floor) for floor in SD_FLOOR)
-        self.view_projectors = nn.ModuleList(Projector(embedding_dim, projection_dim) for _ in SD_FLOOR)
-        self.cross_projector = nn.Linear(embedding_dim, projection_dim, bias=False)
-        self.rhythm_heads = nn.ModuleList(nn.Linear(embedding_dim, n_rhythm) for _ in SD_FLOOR if n_rhythm)
-        self.beat_head = nn.Linear(embedding_dim, n_beat) if n_beat else nn.Identity()
+        encoders = [SignalEncoder(hidden_dims, embedding_dim, floor) for floor in SD_FLOOR]
+        self.encoders = nn.ModuleList(encoders)
+        self.maps = embedding_dim is not None
+        self.embedding_dim = embedding_dim or encoders[0].out.in_features
+        seen_dim = encoders[0].out.out_features
+        self.view_projectors = nn.ModuleList(Projector(seen_dim, projection_dim) for _ in SD_FLOOR)
+        self.cross_projector = nn.Linear(seen_dim, projection_dim, bias=False)
+        self.rhythm_heads = nn.ModuleList(nn.Linear(seen_dim, n_rhythm) for _ in SD_FLOOR if n_rhythm)
+        self.beat_head = nn.Linear(seen_dim, n_beat) if n_beat else nn.Identity()
         if learn_temperature:
             # The logarithm of what the temperature is multiplied by: its decay leads back to where it began.
             self.temperature_change = nn.Parameter(torch.zeros(()))
@@ -154,17 +162,29 @@ class Model(nn.Module):
 
     def encode(self, signal: Tensor, present: Tensor) -> Tensor:
         """(n, 2, T) and bool (n, 2) to one float32 embedding a signal, (n, 2, embedding_dim); zero where absent."""
-        columns = []
-        for channel, encoder in enumerate(self.encoders):
-            at = present[:, channel].nonzero().squeeze(1)
-            if len(at) == len(signal):
-                columns.append(encoder(signal[:, channel]).float())
-                continue
-            column = signal.new_zeros(len(signal), self.embedding_dim)
-            if len(at):
-                column = column.index_copy(0, at, encoder(signal[at, channel]).float())
-            columns.append(column)
-        return torch.stack(columns, dim=1)
+        return _where_present(list(self.encoders), signal, present, self.embedding_dim)
+
+    def seen_by_heads(self, embeddings: Tensor, present: Tensor) -> Tensor:
+        """What training's heads see of embeddings (n, 2, embedding_dim): float32 (n, 2, D); zero where absent."""
+        if self.maps:
+            return embeddings
+        maps = [encoder.get_submodule("out") for encoder in self.encoders]
+        return _where_present(maps, embeddings, present, HEADS_DIM)
+
+
+def _where_present(modules: Sequence[nn.Module], x: Tensor, present: Tensor, dim: int) -> Tensor:
+    """Each module on its column of ``x``, in those rows that have it: (n, 2, ...) to float32 (n, 2, dim)."""
+    columns = []
+    for channel, module in enumerate(modules):
+        at = present[:, channel].nonzero().squeeze(1)
+        if len(at) == len(x):
+            columns.append(module(x[:, channel]).float())
+            continue
+        column = x.new_zeros(len(x), dim)
+        if len(at):
+            column = column.index_copy(0, at, module(x[at, channel]).float())
+        columns.append(column)
+    return torch.stack(columns, dim=1)
 
 
 def segment_embedding(embeddings: Tensor, present: Tensor) -> Tensor:

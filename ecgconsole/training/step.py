@@ -34,7 +34,7 @@ def views_of(batch: Batch, training: TrainingConfig, sampling_rate_hz: float) ->
 
 
 def objective(model: Model, embeddings: Tensor, batch: Batch, training: TrainingConfig) -> dict[str, Tensor]:
-    """The weighted ``loss`` and its terms, from the embeddings of both views in a row, (2B, 2, D).
+    """The weighted ``loss`` and its terms, from what the heads see of both views in a row, (2B, 2, D).
 
     A term whose weight is 0 is not computed.
     """
@@ -118,7 +118,9 @@ def backward(
         embeddings.requires_grad_()
     gathered = ranks.gathered(embeddings.unflatten(0, (2, -1)), batch.present.shape[1]).flatten(0, 1)
     try:
-        terms = objective(model, gathered, batch, training)
+        with arithmetic.autocast():
+            seen = model.seen_by_heads(gathered, batch.present.flatten(0, 1))
+        terms = objective(model, seen, batch, training)
         scaler.scale(terms["loss"]).backward()
         if embeddings.is_leaf and embeddings.grad is not None:
             for piece, gradient in zip(pieces, embeddings.grad.split(micro), strict=True):

@@ -165,7 +165,7 @@ class _Training:
             samples = dataset.segment_samples - crop_samples(dataset.sampling_rate_hz, settings.cross_shift_seconds)
             compile_encoders(self.model, self.arithmetic, 2 * (own.stop - own.start), samples, self.reporter)
         self.total = Pace()
-        self.telling = Telling(self.reporter, min(self.config.model.embedding_dim, len(val) - 1))
+        self.telling = Telling(self.reporter, min(self.model.embedding_dim, len(val) - 1))
 
     def run(self) -> dict[str, int | float | None]:
         progress, settings = self.progress, self.settings

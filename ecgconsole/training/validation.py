@@ -45,10 +45,12 @@ def validate(
         batch = on_host.to(arithmetic.device)
         n = batch.present.shape[1]
         views, own_present = views_of(batch, training, sampling_rate_hz)
+        present = batch.present.flatten(0, 1)
         with arithmetic.autocast():
             own = model.encode(views, own_present)
-        embeddings = ranks.gathered(own.unflatten(0, (2, -1)), n).flatten(0, 1)
-        terms = {name: float(value) for name, value in objective(model, embeddings, batch, training).items()}
+            embeddings = ranks.gathered(own.unflatten(0, (2, -1)), n).flatten(0, 1)
+            seen = model.seen_by_heads(embeddings, present)
+        terms = {name: float(value) for name, value in objective(model, seen, batch, training).items()}
         if math.isfinite(terms["loss"]):
             n_finite += 1
             for name, value in terms.items():
@@ -57,8 +59,8 @@ def validate(
             with arithmetic.autocast():
                 plain = model.encode(batch.physical()[0], batch.own_present[0])
             plain = ranks.gathered(plain.unsqueeze(0), n).squeeze(0)
-            view_1, view_2 = segment_embedding(embeddings, batch.present.flatten(0, 1)).chunk(2)
-            projected = model.cross_projector(plain)
+            view_1, view_2 = segment_embedding(embeddings, present).chunk(2)
+            projected = model.cross_projector(model.seen_by_heads(plain, batch.present[0]))
             parts = (plain, projected, view_1, view_2, batch.present[0], batch.patient[0], batch.rows[0])
             collected.append(tuple(part.cpu() for part in parts))
             n_collected += n

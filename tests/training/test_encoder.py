@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ecgconsole.training.encoder import Model, blur_and_halve, normalise, segment_embedding
+from ecgconsole.training.encoder import HEADS_DIM, Model, blur_and_halve, normalise, segment_embedding
 
 
 @pytest.fixture
@@ -49,6 +49,17 @@ def test_segment_embedding_is_the_mean_of_the_signals_present():
     embeddings = torch.tensor([[[2.0], [4.0]], [[2.0], [4.0]], [[2.0], [4.0]]])
     present = torch.tensor([[True, True], [False, True], [False, False]])
     assert segment_embedding(embeddings, present).tolist() == [[3.0], [4.0], [0.0]]
+
+
+def test_without_a_length_the_embedding_is_what_was_pooled_and_heads_see_its_map(signal):
+    torch.manual_seed(0)
+    pooled = Model(None, (8, 16), 8, 3).eval()
+    torch.manual_seed(0)
+    mapped = Model(HEADS_DIM, (8, 16), 8, 3).eval()
+    embeddings = pooled.encode(signal, ALL)
+    assert embeddings.shape == (10, 2, pooled.embedding_dim) == (10, 2, 3 * (8 + 16))
+    assert torch.equal(pooled.seen_by_heads(embeddings, ALL), mapped.encode(signal, ALL))
+    assert torch.equal(mapped.seen_by_heads(embeddings, ALL), embeddings)
 
 
 @pytest.mark.parametrize("samples", [250, 251, 1250, 1876])

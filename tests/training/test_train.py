@@ -14,8 +14,10 @@ import torch
 from ecgconsole.errors import ConfigurationError, InputError
 from ecgconsole.training.checkpoints import load
 from ecgconsole.training.checkpoints_index import list_checkpoints
+from ecgconsole.training.encoder import HEADS_DIM
+from ecgconsole.workspace import Workspace
 
-from .material import Recorder, assert_same_weights, trained, weights, write_dataset
+from .material import Recorder, assert_same_weights, small_config, trained, weights, write_dataset
 
 
 def test_it_learns_and_reports(workspace):
@@ -127,6 +129,23 @@ def test_ecg_alone_trains(workspace):
     values = recorder.of("metric")[-1]["values"]
     assert values["loss_cross"] == 0
     assert values["retrieval"] is None
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_embedding_of_all_that_is_pooled_trains_as_its_map_does_to_the_bit(workspace, tmp_path, precision):
+    """The map to ``HEADS_DIM`` only moves from the embedding to the heads: the arithmetic is the same."""
+    mapped = Workspace(tmp_path / "mapped")
+    mapped.folder.mkdir()
+    mapped.dataset.symlink_to(workspace.dataset)
+    settings = ("training.weight_cross=0", "training.num_epochs=2", f"training.precision={precision}")
+    trained(mapped, f"model.embedding_dim={HEADS_DIM}", *settings)
+    trained(workspace, "model.embedding_dim=null", *settings)
+    assert_same_weights(mapped.latest_checkpoint, workspace.latest_checkpoint)
+
+
+def test_two_signals_whose_embeddings_share_no_space_are_refused_by_the_cross_term():
+    with pytest.raises(ConfigurationError, match=r"model\.embedding_dim=null is for one signal"):
+        small_config("model.embedding_dim=null")
 
 
 def test_every_term_can_be_on_at_once(workspace):

@@ -120,7 +120,7 @@ def model_card(sources: Sources) -> list[tuple[str, str]] | None:
         ("What it is", "two one-dimensional residual encoders, one of ECG and one of PPG; no labels in training"),
         (
             "Shape",
-            f"{stages} channels in its stages, {model['embedding_dim']} numbers a segment",
+            f"{stages} channels in its stages, {model['embedding_dim'] or 'all that is pooled,'} numbers a segment",
         ),
         ("Objective", f"contrastive and predictive: {', '.join(terms)}; temperature {training['temperature']:g}"),
         ("Trained on", "training patients of the dataset named below"),
