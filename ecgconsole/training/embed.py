@@ -38,8 +38,8 @@ def run(
     """Embeds all segments and returns ``segments``. After a stop or a kill it goes on from where it was.
 
     Architecture and signal expectations come from ``checkpoint`` (default: the best of the folder). Raises
-    ``ConfigurationError`` for a dataset of another rate, length or band and for ``embedding.umap`` without its extra,
-    ``InputError`` without a whole checkpoint.
+    ``ConfigurationError`` for a dataset of another rate, length or band, or without the signals that were trained on,
+    and for ``embedding.umap`` without its extra, ``InputError`` without a whole checkpoint.
     """
     if config.embedding.umap:
         require_umap()
@@ -51,6 +51,8 @@ def run(
     model = model_of(saved).to(arithmetic.device).eval()
     with Dataset(workspace.dataset) as dataset, gpu_failures("what is embedded so far is kept"):
         saved.expectations.refuse_other(expectations_of(dataset), str(saved.path), str(workspace.dataset))
+        saved.expectations.refuse_unknown(dataset.present, str(saved.path))
+        known = saved.expectations.known
         made_of = f"{saved.sidecar.sha256} {dataset.content_sha256} {arithmetic} {__version__} {torch.__version__}"
         folder = workspace.embeddings("train").parent / ".unfinished"
         unfinished = Unfinished(folder, made_of, dataset.n_segments, model.embedding_dim)
@@ -63,7 +65,7 @@ def run(
                     unfinished.sync()
                 stop.raise_if_requested(f"{low} of {dataset.n_segments} segments are embedded")
                 rows = slice(low, min(low + block, dataset.n_segments))
-                unfinished.append(embed(model, dataset.physical(rows), dataset.present[rows], arithmetic))
+                unfinished.append(embed(model, dataset.physical(rows), dataset.present[rows] & known, arithmetic))
                 reporter.progress(rows.stop, dataset.n_segments, "segments")
             _write(workspace, dataset, unfinished.rows(), config.embedding.umap)
         finally:
@@ -106,7 +108,7 @@ def _write(workspace: Workspace, dataset: Dataset, embeddings: NDArray[np.float3
 class Encoder:
     """A trained encoder in one's own code: ``Encoder.load("best_checkpoint.pth")(signal)``.
 
-    ``expectations`` says at which rate, filtered how, signals are to be.
+    ``expectations`` says at which rate, filtered how, signals are to be, and which of them count.
     """
 
     def __init__(
@@ -131,7 +133,8 @@ class Encoder:
         return cls(lambda signal, present: embed(model, signal, present, arithmetic), saved.expectations)
 
     def __call__(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, 2, T), ECG in mV and PPG in NU, to (n, embedding_dim). A signal that is all zero counts as absent.
+        """(n, 2, T), ECG in mV and PPG in NU, to (n, embedding_dim). A signal that is all zero counts as absent, as
+        does one that was not trained on; where both are, the embedding is zero.
 
         Raises ``ConfigurationError`` for another shape than ``expectations`` has.
         """
@@ -141,7 +144,7 @@ class Encoder:
             raise ConfigurationError(
                 f"signals of shape {signal.shape}: the encoder takes (n, 2, {samples}), ECG and PPG at {rate_hz:g} Hz"
             )
-        return self._encode(signal, (signal != 0).any(axis=-1))
+        return self._encode(signal, (signal != 0).any(axis=-1) & self.expectations.known)
 
 
 def model_of(saved: Saved) -> Model:

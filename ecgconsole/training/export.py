@@ -31,15 +31,20 @@ CARD = (
 
 
 class Portable(nn.Module):
-    """(n, 2, T) in mV and NU and bool (n, 2), which signals are present, to (n, embedding_dim)."""
+    """(n, 2, T) in mV and NU and bool (n, 2), which signals are present, to (n, embedding_dim).
 
-    def __init__(self, model: Model) -> None:
+    ``known`` bool (2,): which signals count.
+    """
+
+    def __init__(self, model: Model, known: Tensor) -> None:
         super().__init__()
         self.encoders = model.encoders
+        self.known: Tensor
+        self.register_buffer("known", known)
 
     def forward(self, signal: Tensor, present: Tensor) -> Tensor:
         vectors = torch.stack([encoder(signal[:, c]) for c, encoder in enumerate(self.encoders)], dim=1)
-        return segment_embedding(vectors, present)
+        return segment_embedding(vectors, present & self.known)
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,12 @@ def export(model: Model, saved: Saved, dataset: Dataset | None, path: Path) -> E
     model = model.cpu().eval()
     expectations = saved.expectations
     signal, present = _segments(dataset, expectations)
+    known = torch.from_numpy(expectations.known)
     segments = torch.export.Dim("segments", min=1)
     example = (signal[:_EXAMPLE_SEGMENTS], present[:_EXAMPLE_SEGMENTS])
     with torch.no_grad():
         program = torch.export.export(
-            Portable(model), example, dynamic_shapes={"signal": {0: segments}, "present": {0: segments}}
+            Portable(model, known), example, dynamic_shapes={"signal": {0: segments}, "present": {0: segments}}
         )
     facts = {
         "expectations": expectations.to_plain(),
@@ -84,7 +90,7 @@ def export(model: Model, saved: Saved, dataset: Dataset | None, path: Path) -> E
         # Of the file as it will be read, not of the program in memory.
         encode, _ = portable.read(temporary, path.suffix)
         with torch.no_grad():
-            expected = segment_embedding(model.encode(signal, present), present).numpy()
+            expected = segment_embedding(model.encode(signal, present & known), present & known).numpy()
         difference = float(
             np.abs(encode(signal.numpy(), present.numpy()) - expected).max() / max(expected.std(), 1e-12)
         )

@@ -14,7 +14,7 @@ import torch
 
 from ecgconsole.dataset import Dataset
 from ecgconsole.errors import ConfigurationError, InputError, Stopped
-from ecgconsole.training import embed, projection, train
+from ecgconsole.training import embed, export, projection, train
 from ecgconsole.training.checkpoints import load
 from ecgconsole.training.encoder import segment_embedding
 from ecgconsole.training.npz import Column, write_npz
@@ -31,6 +31,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory, dataset_path) -> Workspace
     recorder = Recorder()
     train.run(small_config(), workspace, recorder.reporter, recorder.stop)
     return workspace
+
+
+def workspace_of(folder: Path, ecg: bool, ppg: bool) -> Workspace:
+    """With a dataset of these signals."""
+    folder.mkdir()
+    write_dataset(Workspace(folder).dataset, present=np.tile([ecg, ppg], (144, 1)))
+    return Workspace(folder)
 
 
 def embedded(workspace: Workspace, *overrides: str, checkpoint=None, recorder: Recorder | None = None) -> dict:
@@ -222,6 +229,32 @@ def test_signals_unlike_those_trained_on_are_refused_with_every_difference(train
     with pytest.raises(ConfigurationError, match=named):
         embedded(other, checkpoint=trained.best_checkpoint)
     assert not other.train_embeddings.exists()
+
+
+def test_of_an_encoder_of_ecg_alone_the_ppg_is_no_part(tmp_path):
+    """Its PPG encoder learnt nothing; the mean with it would be half noise."""
+    ecg, both = workspace_of(tmp_path / "ecg", True, False), workspace_of(tmp_path / "both", True, True)
+    train.run(small_config("training.num_epochs=1"), ecg, (recorder := Recorder()).reporter, recorder.stop)
+    embedded(ecg)
+    embedded(both, checkpoint=ecg.best_checkpoint)
+    with np.load(ecg.train_embeddings) as alone, np.load(both.train_embeddings) as beside_ppg:
+        np.testing.assert_array_equal(beside_ppg["embeddings"], alone["embeddings"])
+    export.export(embed.model_of(saved := load(ecg.best_checkpoint)), saved, None, tmp_path / "encoder.pt2")
+    with Dataset(both.dataset) as dataset:
+        signal = dataset.physical(np.arange(20))
+    for path in (ecg.best_checkpoint, tmp_path / "encoder.pt2"):
+        encoder = embed.Encoder.load(path, device="cpu")
+        assert encoder.expectations.signals == ("ecg",)
+        without = np.stack((signal[:, 0], np.zeros_like(signal[:, 1])), axis=1)
+        np.testing.assert_array_equal(encoder(signal), encoder(without))
+
+
+def test_segments_without_a_signal_that_was_trained_on_are_refused(tmp_path):
+    ecg, ppg = workspace_of(tmp_path / "ecg", True, False), workspace_of(tmp_path / "ppg", False, True)
+    train.run(small_config("training.num_epochs=1"), ecg, (recorder := Recorder()).reporter, recorder.stop)
+    with pytest.raises(ConfigurationError, match=r"trained on ECG alone, which 144 of 144 segments lack"):
+        embedded(ppg, checkpoint=ecg.best_checkpoint)
+    assert not ppg.train_embeddings.exists()
 
 
 def _with_length(workspace: Workspace, samples: int) -> None:
