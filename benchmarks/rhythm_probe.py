@@ -95,7 +95,8 @@ def ecg_embeddings(model: Model, dataset: Dataset) -> NDArray[np.float32]:
     """(N, D) from the ECG of every segment."""
     encoder = model.eval().encoders[0]
     pieces = (slice(low, low + _PIECE) for low in range(0, dataset.n_segments, _PIECE))
-    return np.concatenate([encoder(torch.from_numpy(dataset.physical(p)[:, 0])).numpy() for p in pieces])
+    ecg = (torch.from_numpy(dataset.physical(piece)[:, 0]) for piece in pieces)
+    return np.concatenate([model.finished(encoder(x)).numpy() for x in ecg])
 
 
 def cached_embeddings(saved: Saved, untrained: bool, dataset: Dataset, folder: Path) -> NDArray[np.float32]:

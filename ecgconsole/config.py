@@ -152,7 +152,7 @@ class ModelConfig(_Section):
         256,
         ge=2,
         le=4096,
-        description="length of an embedding; null: all that is pooled over time, for one signal alone, probed best",
+        description="length of an embedding; null: roots of all that is pooled over time, for one signal alone",
     )
     hidden_dims: tuple[Annotated[int, Field(ge=4, le=4096)], ...] = Field(
         (64, 128, 256, 512), min_length=1, max_length=8, description="channels of each residual stage"

@@ -164,7 +164,7 @@ def embed_signals(model: Model, signal: NDArray[np.float32], arithmetic: Arithme
         x = torch.from_numpy(padded[low : low + _PIECE]).to(arithmetic.device)
         with arithmetic.autocast():
             vectors = torch.stack([encoder(x[:, c]) for c, encoder in enumerate(model.encoders)], dim=1)
-        pieces.append(vectors.float().cpu())
+        pieces.append(model.finished(vectors.float()).cpu())
     return torch.cat(pieces)[:n].numpy()
 
 

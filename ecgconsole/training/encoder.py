@@ -88,7 +88,8 @@ class SignalEncoder(nn.Module):
 
     The last two stages are pooled over time by mean, maximum and standard deviation: variability of beats is a
     spread over time, which a mean alone cannot carry. The embedding is a linear map of that to ``embedding_dim``, or,
-    where it is None, all that was pooled: the map, ``out``, then stands between it and training's heads.
+    where it is None, all that was pooled: the map, ``out``, then stands between it and training's heads, and what is
+    kept of it are its square roots (``Model.finished``).
     """
 
     def __init__(self, hidden_dims: Sequence[int], embedding_dim: int | None, sd_floor: float) -> None:
@@ -163,6 +164,10 @@ class Model(nn.Module):
     def encode(self, signal: Tensor, present: Tensor) -> Tensor:
         """(n, 2, T) and bool (n, 2) to one float32 embedding a signal, (n, 2, embedding_dim); zero where absent."""
         return _where_present(list(self.encoders), signal, present, self.embedding_dim)
+
+    def finished(self, embeddings: Tensor) -> Tensor:
+        """What users get of embeddings: of what was pooled, none of it below 0 and all of it skewed, square roots."""
+        return embeddings if self.maps else embeddings.sqrt()
 
     def seen_by_heads(self, embeddings: Tensor, present: Tensor) -> Tensor:
         """What training's heads see of embeddings (n, 2, embedding_dim): float32 (n, 2, D); zero where absent."""

@@ -38,13 +38,13 @@ class Portable(nn.Module):
 
     def __init__(self, model: Model, known: Tensor) -> None:
         super().__init__()
-        self.encoders = model.encoders
+        self.encoders, self._finished = model.encoders, model.finished
         self.known: Tensor
         self.register_buffer("known", known)
 
     def forward(self, signal: Tensor, present: Tensor) -> Tensor:
         vectors = torch.stack([encoder(signal[:, c]) for c, encoder in enumerate(self.encoders)], dim=1)
-        return segment_embedding(vectors, present & self.known)
+        return segment_embedding(self._finished(vectors), present & self.known)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def export(model: Model, saved: Saved, dataset: Dataset | None, path: Path) -> E
         # Of the file as it will be read, not of the program in memory.
         encode, _ = portable.read(temporary, path.suffix)
         with torch.no_grad():
-            expected = segment_embedding(model.encode(signal, present & known), present & known).numpy()
+            expected = segment_embedding(model.finished(model.encode(signal, present)), present & known).numpy()
         difference = float(
             np.abs(encode(signal.numpy(), present.numpy()) - expected).max() / max(expected.std(), 1e-12)
         )

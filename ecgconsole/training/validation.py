@@ -59,9 +59,17 @@ def validate(
             with arithmetic.autocast():
                 plain = model.encode(batch.physical()[0], batch.own_present[0])
             plain = ranks.gathered(plain.unsqueeze(0), n).squeeze(0)
-            view_1, view_2 = segment_embedding(embeddings, present).chunk(2)
+            view_1, view_2 = segment_embedding(model.finished(embeddings), present).chunk(2)
             projected = model.cross_projector(model.seen_by_heads(plain, batch.present[0]))
-            parts = (plain, projected, view_1, view_2, batch.present[0], batch.patient[0], batch.rows[0])
+            parts = (
+                model.finished(plain),
+                projected,
+                view_1,
+                view_2,
+                batch.present[0],
+                batch.patient[0],
+                batch.rows[0],
+            )
             collected.append(tuple(part.cpu() for part in parts))
             n_collected += n
     losses = {f"val_{name}": total / n_finite for name, total in sums.items()}

@@ -231,13 +231,16 @@ def test_signals_unlike_those_trained_on_are_refused_with_every_difference(train
     assert not other.train_embeddings.exists()
 
 
-def test_of_an_encoder_of_ecg_alone_the_ppg_is_no_part(tmp_path):
+@pytest.mark.parametrize(("dim", "length"), [("12", 12), ("null", 3 * (8 + 8))])
+def test_of_an_encoder_of_ecg_alone_the_ppg_is_no_part(tmp_path, dim, length):
     """Its PPG encoder learnt nothing; the mean with it would be half noise."""
     ecg, both = workspace_of(tmp_path / "ecg", True, False), workspace_of(tmp_path / "both", True, True)
-    train.run(small_config("training.num_epochs=1"), ecg, (recorder := Recorder()).reporter, recorder.stop)
+    settings = ("training.num_epochs=1", "training.weight_cross=0", f"model.embedding_dim={dim}")
+    train.run(small_config(*settings), ecg, (recorder := Recorder()).reporter, recorder.stop)
     embedded(ecg)
     embedded(both, checkpoint=ecg.best_checkpoint)
     with np.load(ecg.train_embeddings) as alone, np.load(both.train_embeddings) as beside_ppg:
+        assert alone["embeddings"].shape[1] == length
         np.testing.assert_array_equal(beside_ppg["embeddings"], alone["embeddings"])
     export.export(embed.model_of(saved := load(ecg.best_checkpoint)), saved, None, tmp_path / "encoder.pt2")
     with Dataset(both.dataset) as dataset:

@@ -62,6 +62,13 @@ def test_without_a_length_the_embedding_is_what_was_pooled_and_heads_see_its_map
     assert torch.equal(mapped.seen_by_heads(embeddings, ALL), embeddings)
 
 
+def test_what_is_kept_of_what_was_pooled_are_its_square_roots(signal):
+    pooled, mapped = Model(None, (8, 16), 8).eval(), Model(12, (8, 16), 8).eval()
+    embeddings = pooled.encode(torch.cat((signal, torch.zeros(1, 2, 500))), torch.ones(11, 2, dtype=torch.bool))
+    torch.testing.assert_close(pooled.finished(embeddings).square(), embeddings)
+    assert torch.equal(mapped.finished(embeddings), embeddings)
+
+
 @pytest.mark.parametrize("samples", [250, 251, 1250, 1876])
 def test_any_length_is_encoded(model, samples):
     assert model.encode(torch.randn(3, 2, samples), ALL[:3]).shape == (3, 2, 12)
