@@ -21,7 +21,7 @@ FOLDS = 5
 # Fewer people with a positive window than this: one person is left out at a time.
 FEW_PEOPLE = 20
 # One penalty for all folds: probes of other penalties have scores of another scale, and an area over all folds compares
-# scores of different folds. (Penalties chosen by folds within each fold cost 0.005 to 0.01.)
+# scores of different folds.
 LOGIT_VARIANCE = 3.0
 # Of one person a probe is fitted to this many examples at most, evenly spread; all are scored.
 MOST_OF_A_PERSON = 60

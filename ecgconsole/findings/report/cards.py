@@ -116,12 +116,11 @@ def model_card(sources: Sources) -> list[tuple[str, str]] | None:
     terms = [name.removeprefix("weight_") for name, w in training.items() if name.startswith("weight_") and w]
     terms = [t for t in terms if t != "decay"]
     stages = ", ".join(str(d) for d in model["hidden_dims"])
+    length = model["embedding_dim"]
+    kept = f"{length} numbers" if length else "square roots of all that is pooled"
     return [
         ("What it is", "two one-dimensional residual encoders, one of ECG and one of PPG; no labels in training"),
-        (
-            "Shape",
-            f"{stages} channels in its stages, {model['embedding_dim'] or 'all that is pooled,'} numbers a segment",
-        ),
+        ("Shape", f"{stages} channels in its stages, {kept} a segment"),
         ("Objective", f"contrastive and predictive: {', '.join(terms)}; temperature {training['temperature']:g}"),
         ("Trained on", "training patients of the dataset named below"),
         (
