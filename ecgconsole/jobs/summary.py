@@ -20,7 +20,9 @@ def summary_lines(snapshot: Snapshot) -> Iterator[str]:
     if snapshot.message:
         yield "  " + sanitise(snapshot.message)
     for stage in snapshot.stages:
-        yield sanitise(f"{SIGNS.get(stage.status, '?')} {stage.name:9} {stage_text(stage)}")
+        cut_short = stage.status == "running" and snapshot.status == "lost"
+        sign = "✖" if cut_short else SIGNS.get(stage.status, "?")
+        yield sanitise(f"{sign} {stage.name:9} {stage_text(stage, snapshot.heartbeat if cut_short else None)}")
     if snapshot.metric:
         all_values = snapshot.metric.get("values") or {}
         values = values_text({name: all_values[name] for name in _METRICS if name in all_values} or all_values)
@@ -46,15 +48,15 @@ def _headline(snapshot: Snapshot) -> str:
     return text if snapshot.exit_code is None else f"{text}, exit code {snapshot.exit_code}"
 
 
-def stage_text(stage: StageSnapshot) -> str:
-    """Progress while it runs, the result afterwards."""
+def stage_text(stage: StageSnapshot, cut_short: str | None = None) -> str:
+    """Progress while it runs, the result afterwards; how far it came if its process was gone at ``cut_short``."""
     if stage.status == "running":
-        parts = [f"running for {duration(elapsed_seconds(stage.started))}"]
+        parts = [f"{'ran' if cut_short else 'running'} for {duration(elapsed_seconds(stage.started, cut_short))}"]
         if stage.share is not None:
             parts.append(f"{stage.done or 0:,} of {stage.total or 0:,} {stage.unit} ({100 * stage.share:.0f} %)")
-        if stage.rate:
+        if stage.rate and not cut_short:
             parts.append(f"{significant(stage.rate)} {stage.unit}/s")
-        if stage.remaining_seconds:
+        if stage.remaining_seconds and not cut_short:
             parts.append(f"{duration(stage.remaining_seconds)} left")
         return ", ".join(parts)
     took = f" in {duration(stage.seconds)}" if stage.seconds is not None else ""

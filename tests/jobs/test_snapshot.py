@@ -133,3 +133,11 @@ def test_status_lines_name_the_numbers_and_are_sanitised():
     assert "text [bold]x" in text
     assert "\x1b" not in text
     assert "(and 1 earlier)" in text
+
+
+def test_status_lines_of_a_lost_run_say_how_far_it_came_and_promise_nothing():
+    running = folded(STORY[:3])
+    alive = list(summary_lines(replace(running, alive=True)))
+    assert any(line.startswith("● build     running for ") and "1.5 patients/s, 6 s left" in line for line in alive)
+    lost = replace(running, alive=False, status="lost", heartbeat="2026-11-24T10:00:08.000Z")
+    assert "✖ build     ran for 7 s, 3 of 12 patients (25 %)" in list(summary_lines(lost))
