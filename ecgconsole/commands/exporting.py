@@ -29,11 +29,13 @@ def export(
     path = to or workspace.exported_encoder
     from ecgconsole.dataset import Dataset
     from ecgconsole.training import export as exporting
+    from ecgconsole.training import portable
     from ecgconsole.training.checkpoints import load
     from ecgconsole.training.checkpoints_index import find
     from ecgconsole.training.embed import model_of
     from ecgconsole.training.expectations import expectations_of
 
+    portable.require(path)
     saved = load(find(workspace, checkpoint))
     if workspace.dataset.exists():
         with Dataset(workspace.dataset) as dataset:
@@ -46,7 +48,7 @@ def export(
         "sha256": done.sha256,
         "checkpoint": str(saved.path),
         "checked_segments": done.checked_segments,
-        "checked_on": "segments of the dataset" if workspace.dataset.exists() else "noise",
+        "checked_on": done.checked_on,
         "largest_difference_sd": done.largest_difference,
         "tolerance_sd": exporting.TOLERANCE,
     }

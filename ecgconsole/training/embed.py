@@ -51,7 +51,7 @@ def run(
     model = model_of(saved).to(arithmetic.device).eval()
     with Dataset(workspace.dataset) as dataset, gpu_failures("what is embedded so far is kept"):
         saved.expectations.refuse_other(expectations_of(dataset), str(saved.path), str(workspace.dataset))
-        saved.expectations.refuse_unknown(dataset.present, str(saved.path))
+        saved.expectations.refuse_unknown(dataset.present, f"{saved.path} was trained on")
         known = saved.expectations.known
         made_of = f"{saved.sidecar.sha256} {dataset.content_sha256} {arithmetic} {__version__} {torch.__version__}"
         folder = workspace.embeddings("train").parent / ".unfinished"
@@ -123,7 +123,8 @@ class Encoder:
     def load(cls, path: Path | str, device: str = "auto") -> Encoder:
         """From a checkpoint (``.pth``), or on the CPU from what ``ecgconsole export`` writes (``.pt2``, ``.onnx``).
 
-        Raises ``InputError`` if the file is damaged or is not one of ours.
+        Raises ``InputError`` if the file is damaged or is not one of ours, ``ConfigurationError`` for ONNX without its
+        extra.
         """
         if Path(path).suffix in FORMATS:
             return cls(*load_portable(Path(path)))
@@ -155,16 +156,21 @@ def model_of(saved: Saved) -> Model:
 
 
 @torch.no_grad()
-def embed_signals(model: Model, signal: NDArray[np.float32], arithmetic: Arithmetic) -> NDArray[np.float32]:
-    """One vector for each signal: (n, 2, T) in mV and NU to (n, 2, embedding_dim); meaningless where not present."""
+def embed_signals(
+    model: Model, signal: NDArray[np.float32], wanted: NDArray[np.bool_], arithmetic: Arithmetic
+) -> NDArray[np.float32]:
+    """One vector for each signal: (n, 2, T) in mV and NU to (n, 2, embedding_dim); zero if not ``wanted`` (2,)."""
     n = len(signal)
     padded = np.pad(signal, ((0, -n % _PIECE), (0, 0), (0, 0)))
     pieces = []
     for low in range(0, len(padded), _PIECE):
         x = torch.from_numpy(padded[low : low + _PIECE]).to(arithmetic.device)
         with arithmetic.autocast():
-            vectors = torch.stack([encoder(x[:, c]) for c, encoder in enumerate(model.encoders)], dim=1)
-        pieces.append(model.finished(vectors.float()).cpu())
+            vectors = [
+                encoder(x[:, c]).float() if wanted[c] else x.new_zeros(len(x), model.embedding_dim)
+                for c, encoder in enumerate(model.encoders)
+            ]
+        pieces.append(model.finished(torch.stack(vectors, dim=1)).cpu())
     return torch.cat(pieces)[:n].numpy()
 
 
@@ -172,5 +178,5 @@ def embed(
     model: Model, signal: NDArray[np.float32], present: NDArray[np.bool_], arithmetic: Arithmetic
 ) -> NDArray[np.float32]:
     """One vector a segment, the mean of those of the signals present: (n, 2, T) to (n, embedding_dim)."""
-    vectors = torch.from_numpy(embed_signals(model, signal, arithmetic))
+    vectors = torch.from_numpy(embed_signals(model, signal, np.asarray(present.any(axis=0)), arithmetic))
     return segment_embedding(vectors, torch.from_numpy(present)).numpy()

@@ -146,7 +146,7 @@ class Model(nn.Module):
         self.encoders = nn.ModuleList(encoders)
         self.maps = embedding_dim is not None
         self.embedding_dim = embedding_dim or encoders[0].out.in_features
-        seen_dim = encoders[0].out.out_features
+        self.seen_dim = seen_dim = encoders[0].out.out_features
         self.view_projectors = nn.ModuleList(Projector(seen_dim, projection_dim) for _ in SD_FLOOR)
         self.cross_projector = nn.Linear(seen_dim, projection_dim, bias=False)
         self.rhythm_heads = nn.ModuleList(nn.Linear(seen_dim, n_rhythm) for _ in SD_FLOOR if n_rhythm)
@@ -193,6 +193,6 @@ def _where_present(modules: Sequence[nn.Module], x: Tensor, present: Tensor, dim
 
 
 def segment_embedding(embeddings: Tensor, present: Tensor) -> Tensor:
-    """Mean over the signals present: (n, 2, D) and bool (n, 2) to (n, D); zero where neither is."""
-    weight = present.to(embeddings.dtype).unsqueeze(-1)
-    return (embeddings * weight).sum(1) / weight.sum(1).clamp_min(1)
+    """Mean over the signals present: (n, 2, D) and bool (n, 2) to (n, D); zero where none is, whatever stands there."""
+    of_present = torch.where(present.unsqueeze(-1), embeddings, embeddings.new_zeros(()))
+    return of_present.sum(1) / present.sum(1, keepdim=True).clamp_min(1)

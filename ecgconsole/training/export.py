@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecgconsole import __version__
@@ -33,18 +36,20 @@ CARD = (
 class Portable(nn.Module):
     """(n, 2, T) in mV and NU and bool (n, 2), which signals are present, to (n, embedding_dim).
 
-    ``known`` bool (2,): which signals count.
+    ``known``: the columns that count. Nothing else of ``model`` is in here: no other encoder, no part of a head.
     """
 
-    def __init__(self, model: Model, known: Tensor) -> None:
+    def __init__(self, model: Model, known: Sequence[int]) -> None:
         super().__init__()
-        self.encoders, self._finished = model.encoders, model.finished
-        self.known: Tensor
-        self.register_buffer("known", known)
+        self.known, self._finished = list(known), model.finished
+        self.encoders = nn.ModuleList(copy.deepcopy(model.encoders[channel]) for channel in known)
+        if not model.maps:
+            for encoder in self.encoders:
+                encoder.out = nn.Identity()
 
     def forward(self, signal: Tensor, present: Tensor) -> Tensor:
-        vectors = torch.stack([encoder(signal[:, c]) for c, encoder in enumerate(self.encoders)], dim=1)
-        return segment_embedding(self._finished(vectors), present & self.known)
+        vectors = [encoder(signal[:, channel]) for channel, encoder in zip(self.known, self.encoders, strict=True)]
+        return segment_embedding(self._finished(torch.stack(vectors, dim=1)), present[:, self.known])
 
 
 @dataclass(frozen=True)
@@ -54,25 +59,28 @@ class Exported:
     path: Path
     sha256: str
     checked_segments: int
+    checked_on: str
     largest_difference: float
 
 
 def export(model: Model, saved: Saved, dataset: Dataset | None, path: Path) -> Exported:
     """Writes ``path`` (``.pt2``: torch.export; ``.onnx``) with a ``.json`` beside it, after a check on real segments.
 
-    Without a dataset the check is on noise. Raises ``ConfigurationError`` for another name, and ``EcgConsoleError``
-    where the file does not say what the model says, within ``TOLERANCE``.
+    Without segments that have a signal trained on, the check is on noise. Raises ``EcgConsoleError`` where the file
+    does not say what the model says, within ``TOLERANCE``.
     """
-    portable.require(path.suffix)
     model = model.cpu().eval()
     expectations = saved.expectations
-    signal, present = _segments(dataset, expectations)
-    known = torch.from_numpy(expectations.known)
+    known = expectations.known
+    found = _segments(dataset, known) if dataset is not None else None
+    signal, present = found or _noise(expectations)
     segments = torch.export.Dim("segments", min=1)
     example = (signal[:_EXAMPLE_SEGMENTS], present[:_EXAMPLE_SEGMENTS])
     with torch.no_grad():
         program = torch.export.export(
-            Portable(model, known), example, dynamic_shapes={"signal": {0: segments}, "present": {0: segments}}
+            Portable(model, np.flatnonzero(known).tolist()),
+            example,
+            dynamic_shapes={"signal": {0: segments}, "present": {0: segments}},
         )
     facts = {
         "expectations": expectations.to_plain(),
@@ -90,7 +98,9 @@ def export(model: Model, saved: Saved, dataset: Dataset | None, path: Path) -> E
         # Of the file as it will be read, not of the program in memory.
         encode, _ = portable.read(temporary, path.suffix)
         with torch.no_grad():
-            expected = segment_embedding(model.finished(model.encode(signal, present)), present & known).numpy()
+            expected = segment_embedding(
+                model.finished(model.encode(signal, present)), present & torch.from_numpy(known)
+            ).numpy()
         difference = float(
             np.abs(encode(signal.numpy(), present.numpy()) - expected).max() / max(expected.std(), 1e-12)
         )
@@ -99,16 +109,17 @@ def export(model: Model, saved: Saved, dataset: Dataset | None, path: Path) -> E
                 f"the exported encoder differs from the original by {difference:.2g} standard deviations on "
                 f"{len(signal)} segments (at most {TOLERANCE:g}): nothing was written"
             )
-        exported = Exported(path, hashlib.sha256(temporary.read_bytes()).hexdigest(), len(signal), difference)
+        checked_on = "segments of the dataset" if found else "noise"
+        sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
     checked = {
-        "file": path.name,
-        "sha256": exported.sha256,
+        "sha256": sha256,
         "checked_segments": len(signal),
+        "checked_on": checked_on,
         "largest_difference_sd": difference,
         "tolerance_sd": TOLERANCE,
     }
-    write_json(path.with_suffix(".json"), facts | checked)
-    return exported
+    write_json(path.with_name(f"{path.name}.json"), facts | checked)
+    return Exported(path, sha256, len(signal), checked_on, difference)
 
 
 def load_portable(path: Path) -> tuple[portable.Encode, Expectations]:
@@ -120,13 +131,17 @@ def load_portable(path: Path) -> tuple[portable.Encode, Expectations]:
         raise InputError(f"{path}: not an encoder that `ecgconsole export` wrote: {error!r}") from error
 
 
-def _segments(dataset: Dataset | None, expectations: Expectations) -> tuple[Tensor, Tensor]:
-    """Segments evenly over the dataset, (n, 2, T) and bool (n, 2)."""
-    if dataset is None or dataset.n_segments < _EXAMPLE_SEGMENTS:
-        rng = np.random.default_rng(0)
-        shape = (CHECKED_SEGMENTS, 2, expectations.segment_samples)
-        noise = rng.standard_normal(shape, dtype=np.float32) * np.array(SD_FLOOR, np.float32)[:, None] * 10
-        return torch.from_numpy(noise), torch.ones(CHECKED_SEGMENTS, 2, dtype=torch.bool)
-    n = min(dataset.n_segments, CHECKED_SEGMENTS)
-    rows = np.unique(np.linspace(0, dataset.n_segments - 1, n).astype(np.int64))
-    return dataset.tensor(rows), torch.from_numpy(dataset.present[rows])
+def _segments(dataset: Dataset, known: NDArray[np.bool_]) -> tuple[Tensor, Tensor] | None:
+    """Segments evenly over those that have a signal trained on, (n, 2, T) and bool (n, 2); None of fewer than three."""
+    rows = np.flatnonzero((dataset.present & known).any(axis=1))
+    if len(rows) < _EXAMPLE_SEGMENTS:
+        return None
+    at = np.linspace(0, len(rows) - 1, min(len(rows), CHECKED_SEGMENTS)).astype(np.int64)
+    return dataset.tensor(rows[at]), torch.from_numpy(dataset.present[rows[at]])
+
+
+def _noise(expectations: Expectations) -> tuple[Tensor, Tensor]:
+    rng = np.random.default_rng(0)
+    shape = (CHECKED_SEGMENTS, 2, expectations.segment_samples)
+    noise = rng.standard_normal(shape, dtype=np.float32) * np.array(SD_FLOOR, np.float32)[:, None] * 10
+    return torch.from_numpy(noise), torch.ones(CHECKED_SEGMENTS, 2, dtype=torch.bool)

@@ -24,15 +24,18 @@ Encode = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
 
 FORMATS = (".pt2", ".onnx")
 _METADATA = "ecgconsole.json"
-_ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
-def require(suffix: str) -> None:
-    """Raises ``ConfigurationError`` where this format cannot be read or written here."""
-    if suffix not in FORMATS:
-        ends = " or ".join(FORMATS)
-        raise ConfigurationError(f"an exported encoder is known by the end of its name, {ends}, not {suffix!r}")
-    if suffix == ".onnx" and not all(importlib.util.find_spec(name) for name in _ONNX_PACKAGES):
+def require(path: Path) -> None:
+    """Raises ``ConfigurationError`` where a file of this name cannot be written here."""
+    if path.suffix not in FORMATS:
+        raise ConfigurationError(f"{path}: the name of an exported encoder ends in {' or '.join(FORMATS)}")
+    if path.suffix == ".onnx":
+        _require_packages("onnx", "onnxscript", "onnxruntime")
+
+
+def _require_packages(*names: str) -> None:
+    if not all(importlib.util.find_spec(name) for name in names):
         raise ConfigurationError("an encoder in ONNX needs the extra onnx: pip install 'ecgconsole[onnx]'")
 
 
@@ -41,12 +44,18 @@ def write(program: ExportedProgram, facts: dict[str, Any], file: Path, suffix: s
     if suffix == ".onnx":
         _write_onnx(program, facts, file)
         return
+    # Where in this machine's files each operation came from is nobody's business.
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
     with file.open("wb") as opened:
         torch.export.save(program, opened, extra_files={_METADATA: json.dumps(facts)})
 
 
 def read(file: Path, suffix: str) -> tuple[Encode, dict[str, Any]]:
-    """What ``write`` wrote: its function, on the CPU, and its facts. Raises ``InputError``."""
+    """What ``write`` wrote: its function, on the CPU, and its facts.
+
+    Raises ``InputError``, and ``ConfigurationError`` where the library of its format is not installed.
+    """
     try:
         encode, facts = (_read_onnx if suffix == ".onnx" else _read_pt2)(file)
         return encode, json.loads(facts)
@@ -83,7 +92,7 @@ def _write_onnx(program: ExportedProgram, facts: dict[str, Any], file: Path) -> 
     finally:
         logger.setLevel(level)
     assert made is not None  # It is with ``dynamo``.
-    # Where in this machine's files each operation came from, which would make the bytes depend on it.
+    # As in torch's format; and the same model is the same bytes everywhere.
     made.model.graph.metadata_props.clear()
     for node in made.model.graph:
         node.metadata_props.clear()
@@ -92,13 +101,20 @@ def _write_onnx(program: ExportedProgram, facts: dict[str, Any], file: Path) -> 
 
 
 def _read_onnx(file: Path) -> tuple[Encode, str]:
-    require(".onnx")
+    _require_packages("onnxruntime")
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
     try:
         session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
-    except (errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf) as error:
+    except (
+        errors.Fail,
+        errors.InvalidArgument,
+        errors.InvalidGraph,
+        errors.InvalidProtobuf,
+        errors.NotImplemented,
+        errors.RuntimeException,
+    ) as error:
         raise ValueError(str(error)) from error
 
     def encode(signal: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -32,7 +32,9 @@ def values(events, name):
 def retrieval_of_test_windows(model, dataset: Dataset) -> float:
     """Of each test window's PPG by its ECG, among all test windows, from the embeddings themselves."""
     rows = np.flatnonzero((dataset.split == "test") & dataset.present.all(axis=1))
-    vectors = torch.from_numpy(embed_signals(model, dataset.physical(rows), arithmetic_of("cpu", "fp32")))
+    vectors = torch.from_numpy(
+        embed_signals(model, dataset.physical(rows), np.ones(2, bool), arithmetic_of("cpu", "fp32"))
+    )
     return retrieval(vectors[:, 0], vectors[:, 1])
 
 

@@ -248,8 +248,14 @@ def test_of_an_encoder_of_ecg_alone_the_ppg_is_no_part(tmp_path, dim, length):
     for path in (ecg.best_checkpoint, tmp_path / "encoder.pt2"):
         encoder = embed.Encoder.load(path, device="cpu")
         assert encoder.expectations.signals == ("ecg",)
-        without = np.stack((signal[:, 0], np.zeros_like(signal[:, 1])), axis=1)
+        without, damaged = signal.copy(), signal.copy()
+        without[:, 1], damaged[:, 1] = 0, np.nan
         np.testing.assert_array_equal(encoder(signal), encoder(without))
+        np.testing.assert_array_equal(encoder(damaged), encoder(without))
+    program = torch.export.load(tmp_path / "encoder.pt2")
+    assert not any(
+        name.startswith(("encoders.1", "encoders.0.out")[: 1 + (dim == "null")]) for name in program.state_dict
+    )
 
 
 def test_segments_without_a_signal_that_was_trained_on_are_refused(tmp_path):

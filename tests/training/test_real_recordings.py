@@ -24,7 +24,9 @@ DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo.json"
 def retrieval_on_test(model: Model, dataset: Dataset) -> float:
     """Of each test window's PPG by its ECG, among all test windows."""
     rows = np.flatnonzero((dataset.split == "test") & dataset.present.all(1))
-    vectors = torch.from_numpy(embed.embed_signals(model, dataset.physical(rows), arithmetic_of("cpu", "fp32")))
+    vectors = torch.from_numpy(
+        embed.embed_signals(model, dataset.physical(rows), np.ones(2, bool), arithmetic_of("cpu", "fp32"))
+    )
     return monitors.retrieval(vectors[:, 0], vectors[:, 1])
 
 
