@@ -101,7 +101,7 @@ def ecg_embeddings(model: Model, dataset: Dataset) -> NDArray[np.float32]:
 
 def cached_embeddings(saved: Saved, untrained: bool, dataset: Dataset, folder: Path) -> NDArray[np.float32]:
     """As ``ecg_embeddings``, kept in a file that is named by what made it."""
-    kind = "untrained" if untrained else saved.sidecar.sha256[:16]
+    kind = f"untrained_{saved.sidecar.sha256[:16]}" if untrained else saved.sidecar.sha256[:16]
     path = folder / f"{dataset.content_sha256[:16]}_{kind}.npy"
     if not path.is_file():
         model = train.new_model(saved.contents["architecture"], 0) if untrained else model_of(saved)
@@ -126,11 +126,12 @@ def scores_of(
     """A score an example by each kind of features. Out of fold where both are the same, else fitted once."""
     scores = {}
     for kind in material.features:
+        blocks = [material.features[k].shape[1] for k in ((FROZEN, RHYTHM) if kind == JOINED else (kind,))]
         tested = examples_of(task, material, kind, score_on)
         if np.array_equal(fit_on, score_on):
-            scores[kind] = out_of_fold(tested)
+            scores[kind] = out_of_fold(tested, blocks)
         else:
-            model = fitted(examples_of(task, material, kind, fit_on))
+            model = fitted(examples_of(task, material, kind, fit_on), blocks)
             scores[kind] = model.decision_function(tested.features)
     return scores, tested
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from ecgconsole.findings.performance import auroc, bootstrap_weights
 
@@ -67,35 +69,52 @@ def recording_means(
     return Examples(mean.astype(np.float32), positive[first], person[first])
 
 
-def probe(features: int) -> Pipeline:
+def probe(blocks: Sequence[int]) -> Pipeline:
     """Missing columns become their median, with an indicator of their own; then standardised, then logistic.
 
-    The weights' prior is such that the logit's variance is ``LOGIT_VARIANCE``, however many the features are.
+    The weights' prior is such that the logit's variance is ``LOGIT_VARIANCE``, each block of so many features having
+    the same share of it, however many they are: else the many embeddings would leave nothing to the few columns.
     """
+    ends = np.cumsum(blocks)
+    ready = [
+        (
+            f"up to {end}",
+            make_pipeline(
+                SimpleImputer(strategy="median", add_indicator=True),
+                StandardScaler(),
+                FunctionTransformer(partial(np.multiply, n**-0.5)),
+            ),
+            slice(end - n, end),
+        )
+        for n, end in zip(blocks, ends, strict=True)
+    ]
     logistic = LogisticRegression(
-        C=LOGIT_VARIANCE / features, solver="newton-cholesky", class_weight="balanced", max_iter=200
+        C=LOGIT_VARIANCE / len(blocks), solver="newton-cholesky", class_weight="balanced", max_iter=200
     )
-    return make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler(), logistic)
+    return make_pipeline(ColumnTransformer(ready), logistic)
 
 
-def fitted(examples: Examples) -> Pipeline:
-    """A probe of ``examples``, in which each person counts as much as another, however many windows they have."""
+def fitted(examples: Examples, blocks: Sequence[int] = ()) -> Pipeline:
+    """A probe of ``examples``, in which each person counts as much as another, however many windows they have.
+
+    ``blocks``: how many of the features are of each kind; by default all are of one.
+    """
     examples = examples.take(_thinned(examples.person))
     weight = _person_weights(examples.person)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return probe(examples.features.shape[1]).fit(
+        return probe(blocks or [examples.features.shape[1]]).fit(
             examples.features, examples.positive, logisticregression__sample_weight=weight
         )
 
 
-def out_of_fold(examples: Examples) -> NDArray[np.float64]:
+def out_of_fold(examples: Examples, blocks: Sequence[int] = ()) -> NDArray[np.float64]:
     """Each example's score by a probe that saw no example of its person, (n,)."""
     score = np.full(len(examples.positive), np.nan)
     few = len(np.unique(examples.person[examples.positive])) < FEW_PEOPLE
-    splits = _one_person_out(examples) if few else _grouped_folds(examples, FOLDS)
+    splits = _one_person_out(examples) if few else _grouped_folds(examples)
     for train, test in splits:
-        score[test] = fitted(examples.take(train)).decision_function(examples.features[test])
+        score[test] = fitted(examples.take(train), blocks).decision_function(examples.features[test])
     return score
 
 
@@ -160,12 +179,12 @@ def _person_weights(person: NDArray[np.str_]) -> NDArray[np.float64]:
     return np.asarray(weight / weight.mean())
 
 
-def _grouped_folds(examples: Examples, folds: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _grouped_folds(examples: Examples) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Folds of whole people, each with both classes outside of it; fewer folds where positive people are few."""
     people = min(len(np.unique(examples.person[examples.positive == c])) for c in (True, False))
-    if min(folds, people) < 2:
+    if people < 2:
         return
-    cut = StratifiedGroupKFold(min(folds, people), shuffle=True, random_state=0)
+    cut = StratifiedGroupKFold(min(FOLDS, people), shuffle=True, random_state=0)
     for train, test in cut.split(examples.features, examples.positive, examples.person):
         if 0 < examples.positive[train].sum() < len(train):
             yield train, test

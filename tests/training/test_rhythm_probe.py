@@ -96,6 +96,24 @@ def test_a_real_difference_is_found_and_its_interval_is_over_people():
     )
 
 
+def test_a_few_columns_are_heard_beside_many_others():
+    """What each block says of its own adds up: under one prior for all weights, the 400 would drown the four."""
+    rng = np.random.default_rng(0)
+    many, few = rng.standard_normal((2, 300))
+    positive = many + few + 0.5 * rng.standard_normal(300) > 0
+    embeddings = np.outer(many, rng.standard_normal(400)) + 4 * rng.standard_normal((300, 400))
+    columns = np.outer(few, np.ones(4)) + rng.standard_normal((300, 4))
+    features, person = np.concatenate((embeddings, columns), axis=1).astype(np.float32), np.arange(300).astype(str)
+
+    def score(kept: slice, blocks: tuple[int, ...]) -> float:
+        examples = Examples(features[:, kept], positive, person)
+        return roc_auc_score(positive, rhythm_scores.out_of_fold(examples, blocks))
+
+    joined, alone = score(slice(None), (400, 4)), max(score(slice(400), ()), score(slice(400, None), ()))
+    assert joined > alone + 0.05
+    assert joined > score(slice(None), ()) + 0.02
+
+
 def vars_of(figure: rhythm_scores.Figure) -> list[float]:
     return [figure.low, figure.high]
 
