@@ -47,12 +47,12 @@ class Expectations:
         """Which of ECG and PPG were trained on, (2,)."""
         return np.isin(SIGNALS, self.signals)
 
-    def refuse_unknown(self, present: NDArray[np.bool_], checkpoint: str) -> None:
+    def refuse_unknown(self, present: NDArray[np.bool_], trained: str) -> None:
         """Raises ``ConfigurationError`` where a segment has no signal that was trained on; ``present`` bool (n, 2)."""
         without = int((~(present & self.known).any(axis=1)).sum())
         if without:
             raise ConfigurationError(
-                f"{checkpoint} was trained on {' and '.join(self.signals).upper()} alone, which {without:,} of "
+                f"{trained} {' and '.join(self.signals).upper()} alone, which {without:,} of "
                 f"{len(present):,} segments lack: build with data.require={self.signals[0]}"
             )
 
@@ -69,14 +69,14 @@ class Expectations:
 
 
 def expectations_of(dataset: Dataset) -> Expectations:
-    """What an encoder trained on ``dataset`` will expect."""
+    """What an encoder trained on the training split of ``dataset`` will expect."""
     build = dataset.parameters["build"]
     return Expectations(
         sampling_rate_hz=float(dataset.sampling_rate_hz),
         segment_samples=int(dataset.segment_samples),
         ecg_band_hz=_band(build["ecg_band_hz"]),
         ppg_band_hz=_band(build["ppg_band_hz"]),
-        signals=tuple(np.array(SIGNALS)[dataset.present.any(axis=0)].tolist()),
+        signals=tuple(np.array(SIGNALS)[dataset.present[dataset.split == "train"].any(axis=0)].tolist()),
     )
 
 

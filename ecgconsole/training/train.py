@@ -138,6 +138,13 @@ class _Training:
             raise InputError(
                 f"{self.workspace.dataset}: {len(train)} segments in the training split: nothing to learn from"
             )
+        # Before days of training, not after them.
+        self.expectations.refuse_unknown(dataset.present, f"{self.workspace.dataset}: the training split has")
+        if self.config.model.embedding_dim is None and len(self.expectations.signals) > 1:
+            raise ConfigurationError(
+                f"model.embedding_dim=null is for one signal alone, and {self.workspace.dataset} has two: build with "
+                "data.ppg_channels=[], or set a length"
+            )
         statistics = rhythm_statistics(train)
         rhythm_file = self.config.discovery.rhythm_file
         self.rhythm = rhythm_of_rows(dataset, Path(rhythm_file) if rhythm_file else None)[0]
@@ -165,7 +172,7 @@ class _Training:
             samples = dataset.segment_samples - crop_samples(dataset.sampling_rate_hz, settings.cross_shift_seconds)
             compile_encoders(self.model, self.arithmetic, 2 * (own.stop - own.start), samples, self.reporter)
         self.total = Pace()
-        self.telling = Telling(self.reporter, min(self.model.embedding_dim, len(val) - 1))
+        self.telling = Telling(self.reporter, min(self.model.seen_dim, len(val) - 1))
 
     def run(self) -> dict[str, int | float | None]:
         progress, settings = self.progress, self.settings

@@ -60,10 +60,11 @@ def validate(
                 plain = model.encode(batch.physical()[0], batch.own_present[0])
             plain = ranks.gathered(plain.unsqueeze(0), n).squeeze(0)
             view_1, view_2 = segment_embedding(model.finished(embeddings), present).chunk(2)
-            projected = model.cross_projector(model.seen_by_heads(plain, batch.present[0]))
+            seen = model.seen_by_heads(plain, batch.present[0])
             parts = (
                 model.finished(plain),
-                projected,
+                seen,
+                model.cross_projector(seen),
                 view_1,
                 view_2,
                 batch.present[0],
@@ -80,6 +81,7 @@ def validate(
 def _monitored(
     rhythm: NDArray[np.int16],
     plain: torch.Tensor,
+    seen: torch.Tensor,
     projected: torch.Tensor,
     view_1: torch.Tensor,
     view_2: torch.Tensor,
@@ -87,17 +89,19 @@ def _monitored(
     patient: torch.Tensor,
     rows: torch.Tensor,
 ) -> dict[str, float | None]:
-    """``retrieval`` is within the space in which ECG and PPG are compared; the rest is of the segment embedding.
+    """``retrieval`` is within the space in which ECG and PPG are compared; ``effective_rank`` and
+    ``embedding_deviation`` are of what training's heads see, which is the segment embedding unless that is all that was
+    pooled: being positive, that is near one point, however well it tells segments apart. The rest is of the embedding.
 
     ``knn_rhythm`` and ``probe_rhythm`` only where two rhythms are known of two patients each.
     """
-    embeddings = segment_embedding(plain, present)
+    embeddings, spread = segment_embedding(plain, present), segment_embedding(seen, present)
     both = present.all(1)
     values = {
         "alignment": monitors.alignment(view_1, view_2),
         "uniformity": monitors.uniformity(embeddings),
-        "effective_rank": monitors.effective_rank(embeddings),
-        "embedding_deviation": monitors.deviation(embeddings),
+        "effective_rank": monitors.effective_rank(spread),
+        "embedding_deviation": monitors.deviation(spread),
         "same_patient_share": monitors.same_patient_share(embeddings, patient),
         "retrieval": monitors.retrieval(projected[both, 0], projected[both, 1]) if both.any() else None,
     }

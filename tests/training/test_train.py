@@ -120,10 +120,15 @@ def test_without_training_patients_it_says_so(workspace):
         trained(workspace)
 
 
-def test_ecg_alone_trains(workspace):
+def ecg_alone(workspace: Workspace, but_for: slice = slice(0)) -> None:
     present = np.tile([True, False], (144, 1))
+    present[but_for] = [False, True]
     workspace.dataset.unlink()
     write_dataset(workspace.dataset, present=present)
+
+
+def test_ecg_alone_trains(workspace):
+    ecg_alone(workspace)
     recorder = Recorder()
     trained(workspace, recorder=recorder)
     values = recorder.of("metric")[-1]["values"]
@@ -134,6 +139,7 @@ def test_ecg_alone_trains(workspace):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_an_embedding_of_all_that_is_pooled_trains_as_its_map_does_to_the_bit(workspace, tmp_path, precision):
     """The map to ``HEADS_DIM`` only moves from the embedding to the heads: the arithmetic is the same."""
+    ecg_alone(workspace)
     mapped = Workspace(tmp_path / "mapped")
     mapped.folder.mkdir()
     mapped.dataset.symlink_to(workspace.dataset)
@@ -146,6 +152,20 @@ def test_an_embedding_of_all_that_is_pooled_trains_as_its_map_does_to_the_bit(wo
 def test_two_signals_whose_embeddings_share_no_space_are_refused_by_the_cross_term():
     with pytest.raises(ConfigurationError, match=r"model\.embedding_dim=null is for one signal"):
         small_config("model.embedding_dim=null")
+
+
+def test_two_signals_whose_embeddings_share_no_space_are_refused_without_the_cross_term_too(workspace):
+    with pytest.raises(ConfigurationError, match=r"model\.embedding_dim=null is for one signal alone, .* has two"):
+        trained(workspace, "model.embedding_dim=null", "training.weight_cross=0")
+    assert not workspace.latest_checkpoint.exists()
+
+
+def test_a_signal_that_only_other_people_have_is_refused_before_training(workspace):
+    """People 3, 7 and 11 are tested: an encoder of PPG would have learnt from nobody."""
+    ecg_alone(workspace, but_for=slice(3 * 12, 3 * 12 + 2))
+    with pytest.raises(ConfigurationError, match="the training split has ECG alone, which 2 of 144 segments lack"):
+        trained(workspace)
+    assert not workspace.latest_checkpoint.exists()
 
 
 def test_every_term_can_be_on_at_once(workspace):
