@@ -204,8 +204,8 @@ def engine_ahead(arguments: Sequence[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        for engine in _ahead:
-            engine.end()
+        while _ahead:
+            _ahead.pop().end()
 
 
 # At most one: that which waits for ``run_foreground``.

@@ -117,10 +117,10 @@ def model_card(sources: Sources) -> list[tuple[str, str]] | None:
     terms = [t for t in terms if t != "decay"]
     stages = ", ".join(str(d) for d in model["hidden_dims"])
     length = model["embedding_dim"]
-    kept = f"{length} numbers" if length else "square roots of all that is pooled"
+    kept = f"{length} numbers" if length else "the square roots of all that is pooled over time"
     return [
-        ("What it is", "two one-dimensional residual encoders, one of ECG and one of PPG; no labels in training"),
-        ("Shape", f"{stages} channels in its stages, {kept} a segment"),
+        ("What it is", "one-dimensional residual encoders, one for each signal; no labels in training"),
+        ("Shape", f"{stages} channels in its stages; of each segment it keeps {kept}"),
         ("Objective", f"contrastive and predictive: {', '.join(terms)}; temperature {training['temperature']:g}"),
         ("Trained on", "training patients of the dataset named below"),
         (
