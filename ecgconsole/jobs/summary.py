@@ -20,9 +20,9 @@ def summary_lines(snapshot: Snapshot) -> Iterator[str]:
     if snapshot.message:
         yield "  " + sanitise(snapshot.message)
     for stage in snapshot.stages:
-        cut_short = stage.status == "running" and snapshot.status == "lost"
+        cut_short = snapshot.heartbeat if stage.status == "running" and snapshot.status == "lost" else None
         sign = "✖" if cut_short else SIGNS.get(stage.status, "?")
-        yield sanitise(f"{sign} {stage.name:9} {stage_text(stage, snapshot.heartbeat if cut_short else None)}")
+        yield sanitise(f"{sign} {stage.name:9} {stage_text(stage, cut_short)}")
     if snapshot.metric:
         all_values = snapshot.metric.get("values") or {}
         values = values_text({name: all_values[name] for name in _METRICS if name in all_values} or all_values)
@@ -49,7 +49,7 @@ def _headline(snapshot: Snapshot) -> str:
 
 
 def stage_text(stage: StageSnapshot, cut_short: str | None = None) -> str:
-    """Progress while it runs, the result afterwards; how far it came if its process was gone at ``cut_short``."""
+    """Progress while it runs, the result afterwards; how far it came if it was lost at ``cut_short``, a time."""
     if stage.status == "running":
         parts = [f"{'ran' if cut_short else 'running'} for {duration(elapsed_seconds(stage.started, cut_short))}"]
         if stage.share is not None:

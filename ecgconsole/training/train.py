@@ -59,9 +59,9 @@ def run(
 
     ``epochs`` completed, ``best_epoch`` with its ``val_loss``, ``train_loss`` of the last epoch,
     ``segments_per_second`` of this run's training steps. Raises ``InputError`` for a dataset without training
-    segments, ``ConfigurationError`` for a checkpoint that does not belong, ``MachineError`` for a missing or lost GPU
-    or a full disk, ``EcgConsoleError`` after ``max_bad_steps`` losses in a row that are not finite or when ranks die
-    again and again, ``Stopped``.
+    segments, ``ConfigurationError`` for a checkpoint or signals that do not belong, ``MachineError`` for a missing or
+    lost GPU or a full disk, ``EcgConsoleError`` after ``max_bad_steps`` losses in a row that are not finite or when
+    ranks die again and again, ``Stopped``.
     """
     if config.training.world_size > 1:
         return run_ranks(config, workspace, reporter, stop, resume)
